@@ -45,6 +45,7 @@ class Limits:
     parked_blocks_per_peer = 4096
     parked_bytes_per_peer = 8 << 20
     parked_bytes_per_node = 32 << 20
+    sweep_s = 60.0  # parked blocks are forgotten after two to three sweeps
     refused_memory = 1024  # refused, well-signed blocks remembered to prove forks
     neighbours = 8  # open sync streams per chain
     pull_stall_s = 20.0  # a pull without progress is given to another peer
@@ -58,5 +59,6 @@ class Limits:
     trickle_k = 2  # consistent digests heard that suppress our own
     trickle_never_suppressed = 8  # one interval in so many is always sent
     check_delay_s = 0.25  # a digest that differs is given this long to become equal by what is under way
+    ask_delay_s = 0.05  # missing parents are mostly under way; asking at once would fetch them twice
     holdoff_min_s = 1.0
     holdoff_max_s = 600.0

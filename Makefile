@@ -1,0 +1,65 @@
+# Each target makes .venv and installs what it needs from nothing; a second call is quick.
+# PYTHON=/path/to/python3.12 chooses the interpreter of a new .venv; JOBS=4 the number of test processes.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+JOBS ?= 2
+PYTEST := $(PY) -m pytest
+JUNIT := build/junit
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # one pip at a time
+.PHONY: help demo test check format bench soak conformance clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.frontends ## three real peers share a chain, on this machine, in a few seconds
+	@$(VENV)/bin/walytis demo
+
+test: $(VENV)/.test ## the whole suite, then the conformance print-out
+	@rm -rf $(JUNIT)
+	@failed=0; \
+	$(PYTEST) -q -n $(JOBS) -m "not serial" --junit-xml=$(JUNIT)/parallel.xml || failed=1; \
+	$(PYTEST) -q -n 0 -m serial --junit-xml=$(JUNIT)/serial.xml || failed=1; \
+	$(PY) -m tools.conformance --junit $(JUNIT) || failed=1; \
+	exit $$failed
+
+check: $(VENV)/.dev ## the gate, under two minutes: format, lint, types, layers, fast tests
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTEST) -q -n $(JOBS) -m "not slow"
+
+format: $(VENV)/.dev ## lays the code out as `check` wants it
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/.test ## one table, each figure beside its ceiling; writes benchmarks/latest.json
+	$(PY) -m benchmarks
+
+soak: $(VENV)/.test ## a long, bounded simulation with faults and hostile peers
+	$(PY) -m benchmarks.soak
+
+conformance: $(VENV)/.test ## each line of tests/conformance.md, its tests and their outcome
+	$(PY) -m tools.conformance
+
+clean: ## takes away .venv and everything built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# .dev holds everything of .test, and .test of .frontends. A changed pyproject.toml installs again.
+HOLDS_frontends := frontends
+HOLDS_test := frontends test
+HOLDS_dev := frontends test dev
+
+# The preflight is in the recipe: its answer cannot be had before it has run.
+$(VENV)/.made: tools/preflight.sh
+	@python=$$(PYTHON="$(PYTHON)" sh tools/preflight.sh) && \
+	echo "making $(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.frontends $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.made pyproject.toml
+	@echo "installing walytis-stack[$*] into $(VENV); the first time takes a minute or two"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $(addprefix $(VENV)/.,$(HOLDS_$*))

@@ -1,0 +1,184 @@
+"""A link: what is under way to one peer over its sync stream.
+
+A link is a cursor over this replica's order of insertion, filtered by what the peer is known to hold. A pull sets the
+cursor back to the first block that the peer lacks; when the cursor reaches the end the link is *live*, and new blocks are
+pushed as they come. Every frame of blocks or content takes a credit, which the peer gives back once it has stored the
+frame: so a slow reader costs no memory, it only leaves the cursor behind. Pure; reads members through `Held`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from walytis_core.block import Block
+from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import Reason, RemoteError
+from walytis_core.frontier import Entry, Frontier, bucket_of
+from walytis_core.limits import Limits
+from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, Why
+from walytis_core.store.port import ChainStore, Held, Row
+
+_SCANS_AT_ONCE = 8
+"""Pages of members that one event may read for one peer; the rest waits for the next event."""
+
+
+@dataclass(slots=True)
+class Link:
+    """One peer's link. `theirs` is the greatest `seq` the peer is known to hold, by author."""
+
+    peer: str
+    credit: int = Limits.credit_frames
+    is_live: bool = False
+    cursor: int | None = None
+    is_answering: bool = False
+    theirs: dict[bytes, int] = field(default_factory=dict)
+    asked: deque[BlockId] = field(default_factory=deque)
+    sides: deque[tuple[Cid, int]] = field(default_factory=deque)
+    digest: bytes | None = None
+    count: int = 0
+    holdoff_s: float = Limits.holdoff_min_s
+    ready_at_s: float = 0.0
+    probes_left: int = 64
+    _parts: dict[bytes, Entry] = field(default_factory=dict)
+
+    # --- what the peer holds -------------------------------------------------------------------------------------
+
+    def has(self, author: bytes, seq: int) -> None:
+        """The peer has shown a block, or was sent one."""
+        if seq > self.theirs.get(author, -1):
+            self.theirs[author] = seq
+
+    def add_part(self, pull: Pull) -> dict[bytes, Entry] | None:
+        """Collects the parts of a pull; gives the peer's entries when it is whole."""
+        self._parts.update(pull.entries)
+        if len(self._parts) > Limits.max_frontier_authors:
+            raise RemoteError(Reason.OVER_BUDGET)
+        if not pull.last:
+            return None
+        whole, self._parts = self._parts, {}
+        return whole
+
+    def answer(self, theirs: Mapping[bytes, Entry], scope: Iterable[int] | None, own: Frontier, held: Held) -> None:
+        """Sets out to send what lies above the peer's frontier.
+
+        Args:
+            theirs: The peer's entries.
+            scope: The buckets they speak of; in the others the peer holds what we hold.
+        """
+        self.theirs = {author: entry.seq for author, entry in theirs.items()}
+        if scope is not None:
+            within = set(scope)
+            self.theirs.update((author, own[author].seq) for author in own if bucket_of(author) not in within)
+        lacking = [author for author, entry in own.items() if entry.seq > self.theirs.get(author, -1)]
+        numbers = [held.next_number(author, self.theirs.get(author, -1)) for author in lacking]
+        self.cursor = min((number for number in numbers if number is not None), default=held.last + 1) - 1
+        self.is_live = False
+        self.is_answering = True
+
+    def go_live(self, own: Frontier) -> None:
+        """The peer holds exactly what we hold: from now on it is sent what is new."""
+        if not self.is_answering:
+            self.theirs = {author: entry.seq for author, entry in own.items()}
+            self.is_live = True
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def push(self, blocks: Sequence[Block], why: Why, held: Held) -> list[Message]:
+        """New blocks for a live link, about to be committed; what finds no credit is left to the cursor."""
+        if not self.is_live:
+            return []
+        fresh = [block for block in blocks if block.seq > self.theirs.get(block.author, -1)]
+        result: list[Message] = []
+        for portion in portions([block.encoded for block in fresh]):
+            if not self.credit:
+                self.is_live = False
+                self.cursor = held.last
+                break
+            self.credit -= 1
+            result.append(Blocks(why, portion))
+            for block in fresh[: len(portion)]:
+                self.has(block.author, block.seq)
+            fresh = fresh[len(portion) :]
+        return result
+
+    def pump(self, held: ChainStore, frozen: Mapping[bytes, int]) -> tuple[list[Message], bool]:
+        """Whatever is due and finds credit: asked blocks, content, then the cursor.
+
+        Returns:
+            The messages, and whether to be called again soon.
+        """
+        result: list[Message] = []
+        for _ in range(_SCANS_AT_ONCE):
+            if not self.credit:
+                return result, False
+            if self.asked:
+                result.extend(self._give_asked(held))
+            elif self.sides:
+                result.extend(self._give_side(held))
+            elif self.cursor is not None and not self.is_live:
+                result.extend(self._give_next(held, frozen))
+            else:
+                return result, False
+        return result, True
+
+    def _give_asked(self, held: Held) -> list[Message]:
+        ids = [self.asked.popleft() for _ in range(min(len(self.asked), Limits.max_blocks_per_frame))]
+        found = held.encoded(ids)
+        first = next(portions([found[id] for id in ids if id in found]), ())
+        self.asked.extendleft(reversed([id for id in ids if id in found][len(first) :]))
+        if not first:
+            return []
+        self.credit -= 1
+        return [Blocks(Why.ASKED, first)]
+
+    def _give_side(self, held: ChainStore) -> list[Message]:
+        cid, offset = self.sides.popleft()
+        data = held.side(cid)
+        if data is None:
+            return [SideLacking((cid,))]
+        part = data[offset : offset + Limits.part_bytes]
+        if offset + len(part) < len(data):
+            self.sides.appendleft((cid, offset + len(part)))
+        self.credit -= 1
+        return [SidePart(cid, offset, len(data), part)]
+
+    def _give_next(self, held: Held, frozen: Mapping[bytes, int]) -> list[Message]:
+        rows = held.scan(self.cursor or 0, Limits.max_blocks_per_frame, Limits.target_frame_bytes)
+        if not rows:
+            self.is_live = True
+            return []
+        self.cursor = rows[-1].number
+        lacking = [row for row in rows if row.folded and self._lacks(row, frozen)]
+        if not lacking:
+            return []
+        self.credit -= 1
+        for row in lacking:
+            self.has(row.author, row.seq)
+        why = Why.PULLED if self.is_answering else Why.NEWS_HERE
+        return [Blocks(why, tuple(row.encoded for row in lacking))]
+
+    def _lacks(self, row: Row, frozen: Mapping[bytes, int]) -> bool:
+        return row.seq > self.theirs.get(row.author, -1) or row.seq >= frozen.get(row.author, row.seq + 1)
+
+    def is_done(self) -> bool:
+        """Whether a pull has just been answered whole; said once."""
+        if self.is_answering and self.is_live:
+            self.is_answering = False
+            return True
+        return False
+
+
+def portions(blocks: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """Blocks in runs that fit one frame: at most 256, about 96 KiB, at least one."""
+    run: list[bytes] = []
+    size = 0
+    for encoded in blocks:
+        if run and (size + len(encoded) > Limits.target_frame_bytes or len(run) == Limits.max_blocks_per_frame):
+            yield tuple(run)
+            run, size = [], 0
+        run.append(encoded)
+        size += len(encoded)
+    if run:
+        yield tuple(run)

@@ -1,0 +1,387 @@
+"""Which blocks this replica has taken, and what they add up to: frontier, heads, forks, parking.
+
+One pure machine, the only place where a block becomes a member. Invariants, after every `ingest` + `settle`:
+
+- members are causally closed, and each passed `rules.judge`;
+- `heads` are the folded members that no folded member names; `frontier` counts each author's blocks below its fork;
+- the folded set is a function of the set of genuine blocks and proofs seen, not of their order: a block by an author
+  that forked, at or above the fork (a *candidate*), is taken only together with a block that needs it.
+
+Rules for editing this file: forks found in a batch freeze the author at once, so that no more of it is taken, but what
+leaves the folded set is judged in `settle`, on committed members; nothing here may depend on the peer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from walytis_core.block import Block, Draft, Place, create, decode
+from walytis_core.cid import BlockId
+from walytis_core.dag import merge_heads
+from walytis_core.errors import NotAllowedError, Reason
+from walytis_core.forks import proof_of, to_refold, to_unfold
+from walytis_core.frontier import Entry, Frontier
+from walytis_core.limits import Limits
+from walytis_core.parking import Budget, Parked, Parking
+from walytis_core.policy import Genesis, read_admit
+from walytis_core.rules import Admitted, judge
+from walytis_core.signer import Signer
+from walytis_core.store.port import Commit, Held, Meta, Proof
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch came to; `commit` is to be stored before anything is said about it."""
+
+    taken: list[Block] = field(default_factory=list)
+    refold: list[BlockId] = field(default_factory=list)
+    rejected: list[tuple[BlockId, Reason, str]] = field(default_factory=list)
+    parked: int = 0
+
+    @property
+    def commit(self) -> Commit:
+        """The transaction for this batch."""
+        return Commit(blocks=tuple(self.taken), refold=tuple(self.refold))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch in work: committed metas that were looked up, and blocks taken so far."""
+
+    held: Held
+    metas: dict[bytes, Meta]
+    staged: dict[BlockId, Block] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
+
+
+class Members:
+    """The members of one chain, as a replica knows them.
+
+    Args:
+        genesis: The chain's first block; it must be a member of `held`.
+        held: The committed members.
+        budget: Parking space, shared by the chains of a node.
+    """
+
+    def __init__(self, genesis: Genesis, held: Held, budget: Budget | None = None) -> None:
+        self.genesis = genesis
+        self.parking = Parking(budget or Budget())
+        self.frontier = Frontier()
+        self.proofs = held.proofs()
+        self.frozen = {author: proof.seq for author, proof in self.proofs.items()}
+        self.unfolded = held.unfolded()
+        self.heads = {id: meta.height for id, meta in _in_order(held, held.heads())}
+        self.requeued: list[tuple[Block, str]] = []
+        self._refused: OrderedDict[BlockId, Reason] = OrderedDict()
+        self._witnesses: OrderedDict[tuple[bytes, int], Block] = OrderedDict()
+        self._unsettled: dict[bytes, tuple[Proof, int | None]] = {}
+        for author, seq, id in held.tips():
+            self._count_author(held, author, seq, id)
+
+    # --- taking blocks -------------------------------------------------------------------------------------------
+
+    def ingest(self, blocks: Iterable[tuple[Block, str]], held: Held) -> Outcome:
+        """Takes genuine blocks, with the peer that sent each, as far as they belong to the chain."""
+        todo = list(blocks)
+        named = {id for block, _ in todo for id in block.ancestors_named}
+        batch = _Batch(held, held.metas(named.difference(block.id for block, _ in todo)))
+        todo.reverse()
+        while todo:
+            block, peer = todo.pop()
+            for parked in reversed(self._consider(block, peer, batch)):
+                todo.append((parked.block, parked.peer))
+        return batch.outcome
+
+    def refuse(self, id: BlockId, reason: Reason, peer: str, outcome: Outcome) -> None:
+        """Refuses an id for ever; whatever waits for it goes too. A newer version is only not taken."""
+        outcome.rejected.append((id, reason, peer))
+        if reason is Reason.NEWER_VERSION:
+            return
+        _remember(self._refused, id, reason)
+        for parked in self.parking.refused(id):
+            _remember(self._refused, parked.block.id, Reason.BAD_ANCESTOR)
+            outcome.rejected.append((parked.block.id, Reason.BAD_ANCESTOR, parked.peer))
+
+    def _consider(self, block: Block, peer: str, batch: _Batch) -> list[Parked]:
+        """Takes, parks or refuses one block. Returns the parked ones that are to be considered again."""
+        if block.id in batch.staged or block.id in self.parking or block.id in self._refused:
+            return []
+        if self._may_be_member(block) and self._is_member(block.id, batch):
+            return []
+        if block.chain != self.genesis.id:
+            self.refuse(block.id, Reason.WRONG_CHAIN, peer, batch.outcome)
+            return []
+        self._look_for_fork(block, batch)
+        if self._is_candidate(block):
+            if not self.parking.park(block, (), peer):
+                batch.outcome.rejected.append((block.id, Reason.FROZEN, peer))
+                return []
+            batch.outcome.parked += 1
+            return self.parking.arrived(block.id)
+        chained, lacks = self._closure(block, batch)
+        if lacks:
+            self._park(block, lacks, peer, batch)
+            return []
+        return self._take_chained([*chained, block], peer, batch)
+
+    def _park(self, block: Block, lacks: set[BlockId], peer: str, batch: _Batch) -> None:
+        if any(id in self._refused for id in lacks):
+            self._witness(block)
+            self.refuse(block.id, Reason.BAD_ANCESTOR, peer, batch.outcome)
+        elif self.parking.park(block, lacks, peer):
+            batch.outcome.parked += 1
+        else:
+            batch.outcome.rejected.append((block.id, Reason.OVER_BUDGET, peer))
+
+    def _closure(self, block: Block, batch: _Batch) -> tuple[list[Block], set[BlockId]]:
+        """The parked candidates that this block needs, parents first, and the ids that are missing altogether."""
+        lacks: set[BlockId] = set()
+        chained: dict[BlockId, Block] = {}
+        todo = list(block.ancestors_named)
+        while todo:
+            id = todo.pop()
+            if id in chained or self._is_member(id, batch):
+                continue
+            parked = self.parking.parked.get(id)
+            if parked is None or not self._is_candidate(parked.block):
+                lacks.add(id)
+                continue
+            chained[id] = parked.block
+            todo.extend(parked.block.ancestors_named)
+        return sorted(chained.values(), key=lambda one: one.height), lacks
+
+    def _take_chained(self, blocks: list[Block], peer: str, batch: _Batch) -> list[Parked]:
+        """Takes a block with the candidates it needs, all or none. The last one is the block itself."""
+        taken: list[Block] = []
+        for block in blocks:
+            reason = judge(block, self.genesis, self._metas(block.ancestors_named, batch), self._admitted(batch))
+            if reason is not None:
+                for one in taken:
+                    del batch.staged[one.id]
+                self.parking.take(block.id)
+                self._witness(block)
+                self.refuse(block.id, reason, peer, batch.outcome)
+                if block is not blocks[-1]:
+                    self._witness(blocks[-1])
+                    self.refuse(blocks[-1].id, Reason.BAD_ANCESTOR, peer, batch.outcome)
+                return []
+            taken.append(block)
+            batch.staged[block.id] = block
+        again: list[Parked] = []
+        for block in taken:
+            self.parking.take(block.id)
+            self._add(block, batch)
+            again.extend(self.parking.arrived(block.id))
+        return again
+
+    def _add(self, block: Block, batch: _Batch) -> None:
+        """Counts a block as a folded member."""
+        named = block.ancestors_named
+        if self.unfolded:
+            self._refold(named, batch)
+        for id in named:
+            self.heads.pop(id, None)
+        self.heads[block.id] = block.height
+        if not self._is_candidate(block):
+            self.frontier.put(block.author, Entry(block.seq, block.id, self.frozen.get(block.author)))
+        batch.outcome.taken.append(block)
+
+    def _refold(self, named: Collection[BlockId], batch: _Batch) -> None:
+        """Brings back the unfolded members that a folded block names, directly or not."""
+        back = to_refold(batch.held, self.unfolded, named)
+        self.unfolded.difference_update(back)
+        batch.outcome.refold.extend(back)
+        for id, encoded in batch.held.encoded(back).items():
+            for parent in decode(encoded, BlockId(id)).ancestors_named:
+                self.heads.pop(parent, None)
+
+    # --- forks ---------------------------------------------------------------------------------------------------
+
+    def _look_for_fork(self, block: Block, batch: _Batch) -> None:
+        """Freezes the author when another genuine block of its stands at the same seq."""
+        entry = self.frontier.get(block.author)
+        if self.frozen.get(block.author, block.seq + 1) <= block.seq:
+            return  # frozen here or below already
+        other = self._witnesses.get((block.author, block.seq)) if self._witnesses else None
+        if other is None and entry is not None and block.seq <= entry.seq:
+            other = self._member_at(block.author, block.seq, batch)
+        if other is not None and other.id != block.id and other.chain is not None:
+            self._freeze(proof_of(block, other))
+
+    def _member_at(self, author: bytes, seq: int, batch: _Batch) -> Block | None:
+        for staged in batch.staged.values():
+            if staged.author == author and staged.seq == seq:
+                return staged
+        encoded = batch.held.encoded(batch.held.at(author, seq))
+        return next((decode(data, BlockId(id)) for id, data in encoded.items()), None)
+
+    def add_proof(self, one: Block, other: Block) -> bool:
+        """Takes a checked proof that a peer sent. Returns whether it says something new about an author known here."""
+        known = one.author in self.frontier or one.author in self.frozen
+        if not known or self.frozen.get(one.author, one.seq + 1) <= one.seq or one.author not in self.frontier:
+            return False
+        self._freeze(proof_of(one, other))
+        return True
+
+    def _freeze(self, proof: Proof) -> None:
+        if proof.seq == 0 and proof.author == self.genesis.author:
+            return  # the founder's seq 0 is the genesis, which nothing can unseat
+        _, upper = self._unsettled.get(proof.author, (None, self.frozen.get(proof.author)))
+        self._unsettled[proof.author] = (proof, upper)
+        self.frozen[proof.author] = proof.seq
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether `settle` is due."""
+        return bool(self._unsettled)
+
+    def settle(self, held: Held) -> Commit:
+        """Judges the forks found since the last commit; `requeued` then holds parked blocks to be ingested again."""
+        proofs, unfold = [], []
+        for author, (proof, upper) in self._unsettled.items():
+            proofs.append(proof)
+            self.proofs[author] = proof
+            gone = to_unfold(held, self.unfolded, self.frozen, author, upper)
+            self.unfolded.update(gone)
+            unfold.extend(gone)
+            for id in self.parking.idle_of(author):
+                parked = self.parking.take(id)
+                self.requeued.extend([(parked.block, parked.peer)] if parked else [])
+            self._recount(held, author)
+        self._unsettled.clear()
+        self._mend_heads(held, unfold)
+        return Commit(proofs=tuple(proofs), unfold=tuple(unfold))
+
+    def _recount(self, held: Held, author: bytes) -> None:
+        entry = self.frontier.get(author)
+        if entry is not None:
+            self._count_author(held, author, entry.seq, entry.id)
+
+    def _count_author(self, held: Held, author: bytes, seq: int, id: BlockId) -> None:
+        """Sets the author's entry: its tip, or below its fork the block before the fork."""
+        fork = self.frozen.get(author)
+        if fork is None or seq < fork:
+            self.frontier.put(author, Entry(seq, id, fork))
+            return
+        below = held.at(author, fork - 1) if fork else []
+        if below:
+            self.frontier.put(author, Entry(fork - 1, below[0], fork))
+        else:
+            self.frontier.drop(author)
+
+    def _mend_heads(self, held: Held, unfold: Collection[BlockId]) -> None:
+        """After unfolding: what is gone is no head, and what only it named is one again."""
+        touched: set[BlockId] = set()
+        for id, encoded in held.encoded(list(unfold)).items():
+            self.heads.pop(BlockId(id), None)
+            touched.update(decode(encoded, BlockId(id)).ancestors_named)
+        bare = [id for id in touched if id not in self.unfolded and id != self.genesis.id]
+        bare = [id for id in bare if all(child in self.unfolded for child in held.children(id))]
+        if bare:
+            order = _in_order(held, [*self.heads, *bare])
+            self.heads = {id: meta.height for id, meta in order}
+
+    # --- appending -----------------------------------------------------------------------------------------------
+
+    def append(
+        self, drafts: Iterable[Draft], signer: Signer, time_ms: int, held: Held, start: BlockId | None,
+        shunned: Collection[BlockId] = (),
+    ) -> Outcome:  # fmt: skip
+        """Makes, signs and takes own blocks, in this order.
+
+        Args:
+            start: The admission that lists the key, for its first block on a chain of listed writers.
+            shunned: Heads that are not to be named.
+
+        Raises:
+            NotAllowedError: The key may not write here, or has forked.
+        """
+        batch = _Batch(held, {})
+        for draft in drafts:
+            block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
+            if not batch.outcome.taken:
+                self._check_own(block, batch)
+            batch.staged[block.id] = block
+            self._add(block, batch)
+        return batch.outcome
+
+    def _check_own(self, block: Block, batch: _Batch) -> None:
+        reason = judge(block, self.genesis, self._metas(block.ancestors_named, batch), self._admitted(batch))
+        if reason is not None:
+            raise NotAllowedError(f"this key may not write to the chain: {reason.value}")
+
+    def _next_place(
+        self, author: bytes, batch: _Batch, start: BlockId | None, shunned: Collection[BlockId]
+    ) -> Place:
+        if author in self.frozen:
+            raise NotAllowedError(
+                "this key has forked: two blocks carry the same seq, so it can write no more",
+                hint="Join the chain again to write with a fresh key.",
+            )
+        entry = self.frontier.get(author)
+        if entry is not None:
+            prev, seq = entry.id, entry.seq + 1
+        else:
+            prev, seq = start or self.genesis.id, 0
+        candidates = [id for id in self.heads if id not in shunned] if shunned else list(self.heads)
+        parents = merge_heads(candidates, prev, Limits.max_parents)
+        heights = [self.heads[id] for id in parents]
+        heights.append(self.heads[prev] if prev in self.heads else self._metas((prev,), batch)[prev].height)
+        return Place(self.genesis.id, seq, prev, parents, 1 + max(heights))
+
+    # --- small questions -----------------------------------------------------------------------------------------
+
+    def _is_candidate(self, block: Block) -> bool:
+        return block.author in self.frozen and block.seq >= self.frozen[block.author]
+
+    def _may_be_member(self, block: Block) -> bool:
+        """Whether the frontier leaves it open that this block is held: spares a look-up for nearly every new one."""
+        entry = self.frontier.get(block.author)
+        return block.author in self.frozen or (entry is not None and block.seq <= entry.seq)
+
+    def _is_member(self, id: BlockId, batch: _Batch) -> bool:
+        if id in batch.staged or id in batch.metas:
+            return True
+        batch.metas.update(batch.held.metas((id,)))
+        return id in batch.metas
+
+    def _metas(self, ids: Collection[BlockId], batch: _Batch) -> dict[bytes, Meta]:
+        result: dict[bytes, Meta] = {}
+        for id in ids:
+            staged = batch.staged.get(id)
+            if staged is not None:
+                result[id] = Meta(0, staged.author, staged.seq, staged.height, staged.type, True)
+            elif self._is_member(id, batch):
+                result[id] = batch.metas[id]
+        return result
+
+    def _admitted(self, batch: _Batch) -> Admitted:
+        def admitted(id: BlockId) -> frozenset[bytes]:
+            staged = batch.staged.get(id)
+            return read_admit(staged or decode(batch.held.encoded([id])[id], id))
+
+        return admitted
+
+    def _witness(self, block: Block) -> None:
+        """Remembers a genuine block that was refused: with another at its place it proves a fork."""
+        _remember(self._witnesses, (block.author, block.seq), block)
+
+
+def _remember(memory: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > Limits.refused_memory:
+        memory.popitem(last=False)
+
+
+def _in_order(held: Held, ids: Iterable[BlockId]) -> list[tuple[BlockId, Meta]]:
+    """Members with their metas, by number: the longest held first."""
+    wanted = list(ids)
+    metas = held.metas(wanted)
+    return sorted(((id, metas[id]) for id in wanted if id in metas), key=lambda pair: pair[1].number)

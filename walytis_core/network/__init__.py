@@ -1,0 +1,20 @@
+"""Transports: the port that a node asks for, and the adapters that fill it.
+
+`Libp2pNetwork` is in `walytis_core.network.libp2p`: it is not imported here, so that who uses memory loads no libp2p.
+"""
+
+from walytis_core.network.memory import MemoryHub, MemoryNetwork
+from walytis_core.network.port import Gossip, Network, PeerId, Stream, StreamHandler
+from walytis_core.network.weather import Partition, Weather
+
+__all__ = [
+    "Gossip",
+    "MemoryHub",
+    "MemoryNetwork",
+    "Network",
+    "Partition",
+    "PeerId",
+    "Stream",
+    "StreamHandler",
+    "Weather",
+]

@@ -1,0 +1,254 @@
+"""One run of a py-libp2p host: from listening to the last closed socket.
+
+Decides in what order services start and stop, which addresses are dialled, and what counts as connected. Invariants:
+a peer is connected from its first connection to its last; nothing outlives `listening`. Loads py-libp2p.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import trio
+from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.tools.anyio_service.exceptions import LifecycleError
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as MultiaddrError
+
+from walytis_core.errors import InvalidInputError, UnavailableError
+from walytis_core.network.libp2p.gossip import build_gossip
+from walytis_core.network.libp2p.host import build_host, forget_peer, listening_addresses
+from walytis_core.network.libp2p.stream import Libp2pStream
+from walytis_core.network.libp2p.yamux import Muxer
+from walytis_core.network.port import PeerId, Stream, StreamHandler
+
+__all__ = ["RunningHost"]
+
+MAX_DIALLED = 8  # addresses tried in one `connect`
+MAX_KNOWN = 16  # addresses of a peer that are passed on
+MAX_ADDRESS_CHARS = 256
+STOP_WAIT_S = 4.0
+
+Tell = Callable[[PeerId, bool], None]
+
+
+class RunningHost:
+    """A host with its gossip.
+
+    Args:
+        seed: The seed of the node key.
+        deliver: Takes each gossip message as (channel, publisher, data).
+        tell: Takes each peer that comes (True) or goes (False).
+    """
+
+    def __init__(self, seed: bytes, *, deliver: Callable[[str, PeerId, bytes], None], tell: Tell) -> None:
+        self._host = build_host(seed)
+        self._swarm = cast(Swarm, self._host.get_network())
+        self.gossip = build_gossip(self._host, lambda topic, peer, data: deliver(topic, str(peer), data))
+        self.peer_id: PeerId = str(self._host.get_id())
+        self._tell = tell
+        self._dialled: dict[ID, str] = {}
+        self._stop = trio.Event()
+        self._swarm.register_notifee(_Connections(self._came, self._went))
+
+    @asynccontextmanager
+    async def listening(self, addresses: Sequence[str]) -> AsyncIterator[None]:
+        """Runs the host and its gossip for the length of the block."""
+        multiaddresses = [_parse(address) for address in addresses]
+        await _check_ports(multiaddresses)
+        async with trio.open_nursery() as self._handling, trio.open_nursery() as services:
+            await services.start(self._run, multiaddresses)
+            try:
+                yield
+            finally:
+                self._stop.set()
+                self._handling.cancel_scope.cancel()
+
+    async def _run(self, addresses: Sequence[Multiaddr], task_status: Any) -> None:
+        # shielded, so that sockets and system tasks are closed in order when the node is cancelled
+        with trio.CancelScope(shield=True) as scope:
+            try:
+                async with self._host.run(addresses):
+                    if len(self._swarm.listeners) < len(addresses):
+                        raise UnavailableError("The node cannot listen: a port is taken or an address is not ours.")
+                    self._host.fix_addresses()
+                    async with background_trio_service(self.gossip), background_trio_service(self.gossip.router):
+                        await self.gossip.wait_until_ready()
+                        task_status.started()
+                        await self._stop.wait()
+                        scope.deadline = trio.current_time() + STOP_WAIT_S
+                        await self._host.close()
+            except* (RuntimeError, LifecycleError) as group:
+                _raise_unexpected(group)
+
+    def addresses(self) -> Sequence[str]:
+        """Where this host is reached."""
+        return listening_addresses(self._host)
+
+    def serve(self, protocol: str, handler: StreamHandler) -> None:
+        """Has streams for a protocol handled."""
+
+        async def accept(stream: INetStream) -> None:
+            # in our nursery: an error of the node's own handler must end the node, and py-libp2p's would swallow it
+            done = trio.Event()
+            self._handling.start_soon(self._handle, handler, Libp2pStream(stream), done)
+            await done.wait()
+
+        self._host.set_stream_handler(TProtocol(protocol), accept)
+
+    async def _handle(self, handler: StreamHandler, stream: Stream, done: trio.Event) -> None:
+        try:
+            await handler(stream)
+        except UnavailableError:
+            pass  # the peer went away
+        finally:
+            await stream.close()
+            done.set()
+
+    async def connect(self, addresses: Sequence[str], wait_s: float) -> PeerId:
+        """Dials addresses in order; a peer that is connected already is not dialled."""
+        await trio.lowlevel.checkpoint()
+        last: Exception | None = None
+        for address in addresses[:MAX_DIALLED]:
+            try:
+                target = _parse(address)
+                peer = _peer_of(target)
+                if not self._swarm.get_connections(peer):
+                    await self._dial(target, peer, wait_s)
+                    self._dialled[peer] = address
+                return str(peer)
+            except (InvalidInputError, BaseLibp2pError, OSError, trio.TooSlowError) as error:
+                last = error
+        raise UnavailableError("No peer answers at any of these addresses.") from last
+
+    async def _dial(self, address: Multiaddr, peer: ID, wait_s: float) -> None:
+        # one address, directly: `dial_peer` waits 250 ms first, tries two addresses at most, and then refuses the
+        # peer for a minute when none answers
+        with trio.fail_after(wait_s):
+            await self._swarm.dial_addr(address, peer)
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Closes the connections to a peer."""
+        await trio.lowlevel.checkpoint()
+        for connection in self._swarm.get_connections(ID.from_base58(peer)):
+            await connection.close()
+
+    def connected(self) -> Sequence[PeerId]:
+        """The peers with a connection."""
+        return [str(peer) for peer in self._swarm.get_connections_map()]
+
+    def known_addresses(self, peer: PeerId) -> Sequence[str]:
+        """Where a connected peer listens, as far as known; the address that worked comes first."""
+        known = ID.from_base58(peer)
+        if not self._swarm.get_connections(known):
+            return []
+        found = [self._dialled[known]] if known in self._dialled else []
+        store = self._host.get_peerstore()
+        learnt = store.addrs(known) if known in store.peers_with_addrs() else []
+        found += [_with_peer(address, peer) for address in learnt[:MAX_KNOWN] if _is_tcp(address)]
+        return [address for address in dict.fromkeys(found) if len(address) <= MAX_ADDRESS_CHARS]
+
+    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
+        """Opens a stream over a connection that is there."""
+        target = ID.from_base58(peer)
+        if not self._swarm.get_connections(target):
+            raise UnavailableError("The peer is not connected.")
+        try:
+            return Libp2pStream(await self._host.new_stream(target, [TProtocol(protocol)]))
+        except BaseLibp2pError as error:
+            raise UnavailableError("The peer is gone or does not speak this protocol.") from error
+
+    def _came(self, peer: ID) -> None:
+        *older, _newest = self._swarm.get_connections(peer)
+        for connection in older:
+            cast(Muxer, connection.muxed_conn).doubt()  # a peer that came back may have left a dead one
+        if not older:
+            self._tell(str(peer), True)
+
+    def _went(self, peer: ID) -> None:
+        if self._swarm.get_connections(peer):
+            self.gossip.connection_lost(peer)
+            return
+        self._dialled.pop(peer, None)
+        forget_peer(self._host, peer)
+        self._tell(str(peer), False)
+
+
+class _Connections(INotifee):
+    """Hears of connections."""
+
+    def __init__(self, came: Callable[[ID], None], went: Callable[[ID], None]) -> None:
+        self._on_came = came
+        self._on_went = went
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        self._on_came(conn.muxed_conn.peer_id)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        self._on_went(conn.muxed_conn.peer_id)
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+
+def _raise_unexpected(group: BaseExceptionGroup[RuntimeError | LifecycleError]) -> None:
+    """Stopping many services at once may start a task in a nursery that is closed; everything else is an error."""
+    rest = group.split(lambda error: "Nursery is closed" in str(error))[1]
+    if rest is not None:
+        raise rest
+
+
+async def _check_ports(addresses: Sequence[Multiaddr]) -> None:
+    """Raises when a port is taken: py-libp2p shares ports (SO_REUSEPORT), and would take another node's peers."""
+    for address in addresses:
+        family = socket.AF_INET6 if "ip6" in address else socket.AF_INET
+        host = address.value_for_protocol("ip6" if "ip6" in address else "ip4")
+        with trio.socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                await probe.bind((host, int(address.value_for_protocol("tcp"))))
+            except OSError as error:
+                raise UnavailableError(f"The node cannot listen on {address}.", hint="Choose another port.") from error
+
+
+def _parse(address: str) -> Multiaddr:
+    if len(address) > MAX_ADDRESS_CHARS:
+        raise InvalidInputError(f"An address has at most {MAX_ADDRESS_CHARS} characters.")
+    try:
+        parsed = Multiaddr(address)
+        if _is_tcp(parsed):
+            return parsed
+    except (MultiaddrError, ValueError) as error:
+        raise InvalidInputError("This is not a multiaddress.") from error
+    raise InvalidInputError("Only /ip4, /ip6 and /dns addresses with /tcp are spoken here.")
+
+
+def _is_tcp(address: Multiaddr) -> bool:
+    names = [protocol.name for protocol in address.protocols()]
+    return names in (["ip4", "tcp"], ["ip6", "tcp"]) or (
+        len(names) == 3 and names[0] in {"ip4", "ip6", "dns", "dns4", "dns6"} and names[1:] == ["tcp", "p2p"]
+    )
+
+
+def _peer_of(address: Multiaddr) -> ID:
+    try:
+        return ID.from_base58(str(address.value_for_protocol("p2p")))
+    except (MultiaddrError, ValueError) as error:
+        raise InvalidInputError("An address to dial ends in /p2p/ and the peer id.") from error
+
+
+def _with_peer(address: Multiaddr, peer: PeerId) -> str:
+    text = str(address)
+    return text if "/p2p/" in text else f"{text}/p2p/{peer}"

@@ -1,0 +1,286 @@
+"""The replica: one chain on one node, as a pure state machine.
+
+`handle(event, held, now_s) -> effects`. It decides; `node.py` performs, in the order given: store, then tell peers, then
+tell followers. `held` shows what is committed, so a block is seen there only in the event after its `Store`. If a `Store`
+fails, the machine is thrown away and made anew from the store: it keeps nothing that cannot be read back but hints.
+What belongs to the chain is decided in `members.py`, who is told what in `syncing.py`, content in `fetching.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import Reason, RemoteError
+from walytis_core.events import (
+    Append,
+    Arrived,
+    Came,
+    Corrupt,
+    Effect,
+    Fetch,
+    Forked,
+    Heal,
+    Input,
+    Notify,
+    PeerLost,
+    PeerSeen,
+    Received,
+    Reject,
+    Revised,
+    Send,
+    SetTimer,
+    Settle,
+    Store,
+    TimerFired,
+)
+from walytis_core.fetching import Fetching
+from walytis_core.forks import read_proof
+from walytis_core.limits import Limits
+from walytis_core.link import Link
+from walytis_core.members import Members, Outcome
+from walytis_core.messages import (
+    Announce,
+    Buckets,
+    Credit,
+    Differ,
+    Digest,
+    Done,
+    ForkProof,
+    Message,
+    Probe,
+    Pull,
+    SideLacking,
+    SidePart,
+    SideWant,
+    Want,
+    Why,
+)
+from walytis_core.parking import Budget
+from walytis_core.policy import Genesis
+from walytis_core.store.port import ChainStore
+from walytis_core.syncing import Sync
+
+
+class Replica:
+    """One chain's machine.
+
+    Args:
+        genesis: The chain's first block.
+        held: The chain's committed members; the genesis is one.
+        random: Gives numbers in [0, 1).
+        budget: Parking space, shared by the chains of a node.
+    """
+
+    def __init__(
+        self, genesis: Genesis, held: ChainStore, random: Callable[[], float], budget: Budget | None = None
+    ) -> None:
+        self.genesis = genesis
+        self.members = Members(genesis, held, budget)
+        self.sync = Sync(self.members, random)
+        self.shunned: frozenset[bytes] = frozenset()
+        """Authors that a layer calls removed: their heads are not named by own blocks."""
+        self._fetching = Fetching()
+        self._corrupt: set[BlockId] = set(held.corrupt())
+
+    def begin(self) -> list[Effect]:
+        """What is to be done when the replica starts."""
+        return self.sync.begin()
+
+    def known(self, ids: Collection[bytes], held: ChainStore) -> set[bytes]:
+        """Those of `ids` that screening may skip: held with their bytes."""
+        return held.known(ids) - self._corrupt if self._corrupt else held.known(ids)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether `Settle` is due, once the effects given so far are performed."""
+        return bool(self.members.is_unsettled or self.members.requeued)
+
+    def handle(self, event: Input, held: ChainStore, now_s: float) -> list[Effect]:
+        """Decides what an event leads to.
+
+        Args:
+            event: What happened.
+            held: The committed members.
+            now_s: A clock that never goes back, in seconds.
+
+        Raises:
+            NotAllowedError: For `Append`: the key may not write.
+        """
+        match event:
+            case Came():
+                return self._came(event, held, now_s)
+            case Append():
+                return self._append(event, held)
+            case Received(peer, message, gossip):
+                try:
+                    return self._received(peer, message, gossip, held, now_s)
+                except RemoteError as error:
+                    return [Reject(error.reason, peer)]
+            case TimerFired(name):
+                return self._fired(name, held, now_s)
+            case Settle():
+                return self._settle(held)
+            case PeerSeen(peer):
+                return [*self.sync.seen(peer, held), *self._ask_corrupt()]
+            case PeerLost(peer):
+                return [*self.sync.lost(peer, held, now_s), *self._fetching.lost(peer, self._peers())]
+            case Corrupt(ids):
+                self._corrupt.update(ids)
+                return self._ask_corrupt()
+            case Fetch(cids):
+                return self._fetching.want(cids, self._peers())
+
+    # --- blocks --------------------------------------------------------------------------------------------------
+
+    def _append(self, event: Append, held: ChainStore) -> list[Effect]:
+        shunned = [id for id in self.members.heads if self._is_shunned(id, held)] if self.shunned else ()
+        outcome = self.members.append(event.drafts, event.signer, event.time_ms, held, event.start, shunned)
+        return [
+            Store(outcome.commit),
+            *self.sync.spread(outcome.taken, held, None, Why.NEWS, gossip=False),
+            Notify(Arrived(tuple(outcome.taken), own=True)),
+        ]
+
+    def _is_shunned(self, id: BlockId, held: ChainStore) -> bool:
+        return held.metas((id,))[id].author in self.shunned
+
+    def _came(self, event: Came, held: ChainStore, now_s: float) -> list[Effect]:
+        screened, peer = event.screened, event.peer
+        healed = [Heal(block) for block in screened.blocks if block.id in self._corrupt]
+        self._corrupt.difference_update(effect.block.id for effect in healed)
+        outcome = self.members.ingest(((block, peer) for block in screened.blocks), held)
+        for id, reason in screened.refused:
+            self.members.refuse(id, reason, peer, outcome)
+        effects: list[Effect] = [*healed, *self._stored(outcome)]
+        if not event.gossip:
+            effects.append(Send(peer, Credit(1)))
+        if outcome.taken:
+            effects.extend(self.sync.spread(outcome.taken, held, peer, event.why, event.gossip))
+        effects.extend(
+            self.sync.came(peer, event.why, screened.blocks, len(outcome.taken), outcome.parked, held, now_s)
+        )
+        return [*effects, *self._sweep_later(outcome.parked)]
+
+    def _stored(self, outcome: Outcome) -> list[Effect]:
+        """The effects of a batch: store it, say what was refused, tell followers."""
+        effects: list[Effect] = [Reject(reason, peer, id) for id, reason, peer in outcome.rejected]
+        if outcome.taken:
+            effects.append(Store(outcome.commit))
+            effects.append(Notify(Arrived(tuple(outcome.taken))))
+        if outcome.refold:
+            effects.append(Notify(Revised(tuple(outcome.refold))))
+        return effects
+
+    def _settle(self, held: ChainStore) -> list[Effect]:
+        if self.members.requeued:
+            requeued, self.members.requeued = self.members.requeued, []
+            outcome = self.members.ingest(requeued, held)
+            return [*self._stored(outcome), *self._sweep_later(outcome.parked)]
+        commit = self.members.settle(held)
+        effects: list[Effect] = [Store(commit)]
+        for proof in commit.proofs:
+            effects.append(Notify(Forked(proof.author, proof.seq)))
+            effects.extend(self.sync.tell_proof(ForkProof(proof.first, proof.second)))
+        if commit.unfold:
+            effects.append(Notify(Revised(tuple(commit.unfold))))
+        return effects
+
+    def _sweep_later(self, parked: int) -> list[Effect]:
+        return [SetTimer("sweep", Limits.sweep_s)] if parked else []
+
+    def _ask_corrupt(self) -> list[Effect]:
+        peers = self._peers()
+        return [Send(peers[0], Want(tuple(sorted(self._corrupt)[: Limits.max_ids_per_message])))] if (
+            peers and self._corrupt
+        ) else []
+
+    # --- messages and timers -------------------------------------------------------------------------------------
+
+    def _received(
+        self, peer: str, message: Message, gossip: bool, held: ChainStore, now_s: float
+    ) -> list[Effect]:
+        sync = self.sync
+        match message:
+            case Digest():
+                return sync.digest(peer, message, gossip, held, now_s)
+            case ForkProof(first, second):
+                return self._proven(peer, first, second)
+            case _ if gossip:
+                return [Reject(Reason.UNASKED, peer)]
+            case Credit(frames):
+                return self._credit(peer, frames, held)
+            case Announce(ids):
+                return sync.announced(peer, ids, held)
+            case Want(ids):
+                return sync.wanted(peer, ids, held)
+            case Pull():
+                return sync.pull(peer, message, held, now_s)
+            case Done():
+                return sync.done(peer, message, held, now_s)
+            case Buckets():
+                return sync.buckets(peer, message)
+            case Differ():
+                return sync.differ(peer, message)
+            case Probe():
+                return sync.probed(peer, message, held)
+            case SideWant(cids):
+                return self._side_wanted(peer, cids, held)
+            case SidePart():
+                return [Send(peer, Credit(1)), *self._fetching.part(peer, message, self._peers())]
+            case SideLacking(cids):
+                return self._fetching.lacking(peer, cids, self._peers())
+            case _:
+                return [Reject(Reason.UNASKED, peer)]
+
+    def _credit(self, peer: str, frames: int, held: ChainStore) -> list[Effect]:
+        link = self._link(peer)
+        if link.credit + frames > Limits.credit_frames:
+            return [Reject(Reason.OVER_BUDGET, peer)]
+        link.credit += frames
+        return self.sync.pump(peer, held)
+
+    def _side_wanted(self, peer: str, cids: Collection[Cid], held: ChainStore) -> list[Effect]:
+        link = self._link(peer)
+        if len(link.sides) + len(cids) > Limits.max_ids_per_message:
+            return [Reject(Reason.OVER_BUDGET, peer)]
+        link.sides.extend((cid, 0) for cid in cids)
+        return self.sync.pump(peer, held)
+
+    def _proven(self, peer: str, first: bytes, second: bytes) -> list[Effect]:
+        one, other = read_proof(first, second, self.genesis.id)
+        self.members.add_proof(one, other)
+        return []
+
+    def _link(self, peer: str) -> Link:
+        link = self.sync.links.get(peer)
+        if link is None:
+            raise RemoteError(Reason.UNASKED)
+        return link
+
+    def _fired(self, name: str, held: ChainStore, now_s: float) -> list[Effect]:
+        match name:
+            case "trickle":
+                return self.sync.trickle(held)
+            case "interval":
+                return self.sync.interval()
+            case "check":
+                return self.sync.check(held, now_s)
+            case "pull":
+                return self.sync.stalled(held, now_s)
+            case "due":
+                return self.sync.due(held, now_s)
+            case "want":
+                return self.sync.ask_again()
+            case "missing":
+                return self.sync.ask_missing()
+            case "side":
+                return self._fetching.patience(self._peers())
+            case "sweep":
+                left = self.members.parking.sweep()
+                return [SetTimer("sweep", Limits.sweep_s)] if left else []
+            case _:
+                return self.sync.pump(name.removeprefix("pump "), held)
+
+    def _peers(self) -> list[str]:
+        return sorted(self.sync.links)

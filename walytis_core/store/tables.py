@@ -1,0 +1,124 @@
+"""What a chain keeps beside its blocks: cursors of consumers, the side store, small values.
+
+Invariant: each write is one durable transaction. It knows nothing of what the values mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from walytis_core.cid import Cid
+from walytis_core.errors import NotFoundError
+from walytis_core.store.database import Database
+
+_CIDS_PER_QUERY: Final = 256
+AFTER_ANY: Final = "\U0010ffff"
+"""Sorts behind every character that a key may hold."""
+
+
+class ChainTables:
+    """One chain's tables beside its blocks. See `port.ChainStore`.
+
+    Args:
+        database: The node's.
+        chain: The chain's key.
+    """
+
+    def __init__(self, database: Database, chain: int) -> None:
+        self._tables = database
+        self._chain = chain
+        self._deleted = False
+
+    def require_present(self) -> None:
+        """Refuses what would write rows of a chain that was deleted; under the database's lock.
+
+        Raises:
+            NotFoundError: It was.
+        """
+        if self._deleted:
+            raise NotFoundError("this chain was deleted here")
+
+    def set_deleted(self) -> None:
+        """From now on nothing can be written."""
+        self._deleted = True
+
+    def _write(self, sql: str, *parameters: object) -> None:
+        with self._tables.write() as connection:
+            self.require_present()
+            connection.execute(sql, (self._chain, *parameters))
+
+    # --- consumers ---
+
+    def cursor(self, name: str) -> int | None:
+        """The cursor of a named consumer; None when it is new."""
+        rows = self._tables.read("SELECT number FROM cursors WHERE chain = ? AND name = ?", (self._chain, name))
+        return rows[0][0] if rows else None
+
+    def set_cursor(self, name: str, number: int | None) -> None:
+        """Moves a cursor durably; None removes it."""
+        if number is None:
+            self._write("DELETE FROM cursors WHERE chain = ? AND name = ?", name)
+        else:
+            self._write("INSERT OR REPLACE INTO cursors (chain, name, number) VALUES (?, ?, ?)", name, number)
+
+    def cursors(self) -> dict[str, int]:
+        """All named cursors."""
+        return dict(self._tables.read("SELECT name, number FROM cursors WHERE chain = ?", (self._chain,)))
+
+    def set_aside(self, name: str, number: int, reason: str) -> None:
+        """Records that a consumer rejected a block on purpose."""
+        sql = "INSERT OR REPLACE INTO rejected (chain, name, number, reason) VALUES (?, ?, ?, ?)"
+        self._write(sql, name, number, reason)
+
+    def rejected(self, name: str) -> dict[int, str]:
+        """What a consumer has set aside, by number."""
+        sql = "SELECT number, reason FROM rejected WHERE chain = ? AND name = ? ORDER BY number"
+        return dict(self._tables.read(sql, (self._chain, name)))
+
+    # --- side store ---
+
+    def put_side(self, cid: Cid, data: bytes, readers: str = "") -> None:
+        """Keeps bytes under their CID."""
+        sql = "INSERT OR REPLACE INTO side (chain, cid, readers, data) VALUES (?, ?, ?, ?)"
+        self._write(sql, cid, readers, data)
+
+    def side(self, cid: Cid) -> bytes | None:
+        """Bytes of the side store, or None."""
+        rows = self._tables.read("SELECT data FROM side WHERE chain = ? AND cid = ?", (self._chain, cid))
+        return rows[0][0] if rows else None
+
+    def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
+        """Those of `cids` that are held."""
+        held: set[Cid] = set()
+        left = iter(cids)
+        while part := list(islice(left, _CIDS_PER_QUERY)):
+            sql = f"SELECT cid FROM side WHERE chain = ? AND cid IN ({','.join('?' * len(part))})"  # noqa: S608 - placeholders
+            held.update(Cid(cid) for (cid,) in self._tables.read(sql, (self._chain, *part)))
+        return held
+
+    def drop_side(self, cids: Sequence[Cid]) -> None:
+        """Forgets bytes of the side store."""
+        with self._tables.write() as connection:
+            sql = "DELETE FROM side WHERE chain = ? AND cid = ?"
+            connection.executemany(sql, [(self._chain, cid) for cid in cids])
+
+    # --- small values ---
+
+    def get(self, key: str) -> bytes | None:
+        """A small value, or None."""
+        rows = self._tables.read("SELECT value FROM chain_values WHERE chain = ? AND key = ?", (self._chain, key))
+        return rows[0][0] if rows else None
+
+    def put(self, key: str, value: bytes | None) -> None:
+        """Writes a small value durably; None removes it."""
+        if value is None:
+            self._write("DELETE FROM chain_values WHERE chain = ? AND key = ?", key)
+        else:
+            self._write("INSERT OR REPLACE INTO chain_values (chain, key, value) VALUES (?, ?, ?)", key, value)
+
+    def items(self, prefix: str) -> dict[str, bytes]:
+        """All small values whose key starts with `prefix`, by key."""
+        sql = "SELECT key, value FROM chain_values WHERE chain = ? AND key >= ? AND key < ? ORDER BY key"
+        return dict(self._tables.read(sql, (self._chain, prefix, prefix + AFTER_ANY)))
