@@ -1,9 +1,10 @@
 """DAG-CBOR for payloads and messages: one way to write a value, and a strict way to read it.
 
 Theory: bytes that others sent go through `cbor2` with every built-in tag refused (some of them run for minutes on
-a few kilobytes), then each value is checked to be of exactly one of the types below, then the value is written
-again and must give the same bytes. Neither check is enough alone: writing again accepts `True` for 1 and floats
-that are numbers here; types alone accept long forms, unsorted maps and trailing bytes.
+a few kilobytes). Then each value is checked to be of exactly one of the types below, keys to be sorted, and the bytes to
+be as many as the canonical form has. That is the same as writing the value again and comparing, and costs less: without
+indefinite lengths, floats and other tags, the one freedom left to a writer is a head longer than it need be (or bytes
+behind the end), so the shortest form is the canonical one. Tests write again all the same, with an independent codec.
 
 Invariants: `decode(encode(x)) == x` (with lists for tuples), and `encode(decode(data)) == data`; a value has one
 form. Reading costs time and memory in proportion to the bytes given, which the caller bounds. This file knows no
@@ -12,8 +13,10 @@ message and no layout; blocks have their own, faster reader (`block.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NoReturn, TypeAlias
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise, repeat
+from typing import Any, Final, NoReturn, TypeAlias
 
 import cbor2
 
@@ -28,7 +31,9 @@ MAX_DEPTH: Final = 16
 
 _LINK_TAG: Final = 42
 _MAX_INT: Final = (1 << 53) - 1
-_PLAIN: Final = frozenset({bytes, str, bool, type(None), Cid})
+_NESTED: Final[frozenset[type]] = frozenset({list, tuple, dict})
+_KINDS: Final[frozenset[type]] = _NESTED | {bytes, str, bool, int, type(None), Cid}
+_TEXT: Final[frozenset[type]] = frozenset({str})
 _LINK_PREFIXES: Final = frozenset({DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX})
 _BUILT_IN_TAGS: Final = (
     *(0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54),
@@ -53,8 +58,8 @@ def encode(value: Value) -> bytes:
     '83014178a26161f56162f6'
     """
     try:
-        _check(value, MAX_DEPTH)
-        return _dumps(value)
+        linked = any([Cid in kinds for kinds, _ in _levels(value, MAX_DEPTH)])  # to the end: each level is checked
+        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if linked else None)
     except _Refused as error:
         raise InvalidInputError(f"cannot be written as DAG-CBOR: {error}") from error
     except UnicodeEncodeError as error:
@@ -84,44 +89,82 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int) -> Value:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        _check(value, max_depth)
+        size = sum(_size(kinds, level) for kinds, level in _levels(value, max_depth))
     except (cbor2.CBORDecodeError, _Refused) as error:
         raise RemoteError(Reason.BAD_MESSAGE) from error
-    if _dumps(value) != data:
+    if size != len(data):
         raise RemoteError(Reason.BAD_MESSAGE)
     return value
 
 
-def _dumps(value: Value) -> bytes:
-    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+# --- the checks, level by level: messages are long lists of equal things -------------------------------------------
 
 
-def _check(value: object, depth: int) -> None:
-    """Refuses every type but ours, by exact type: a bool is no integer, and a subclass is no list."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return
-    if kind is int:
-        if not -_MAX_INT <= value <= _MAX_INT:  # type: ignore[operator]  # it is an int
-            raise _Refused("an integer of more than 53 bits")
-        return
-    if depth == 0:
-        raise _Refused("nested too deep")
-    if isinstance(value, list | tuple) and kind in {list, tuple}:
-        _check_all(value, depth - 1)
-    elif isinstance(value, dict) and kind is dict:
-        if not set(map(type, value)) <= {str}:
-            raise _Refused("keys of maps are text")
-        _check_all(list(value.values()), depth - 1)
-    else:
-        raise _Refused("a type that it does not have")
+def _levels(value: object, depth: int) -> Iterator[tuple[set[type], list[Any]]]:
+    """The value, what it holds, what that holds: each level with the types in it, all of them ours.
+
+    Types are compared exactly: a bool is no integer, and a subclass is no list.
+    """
+    level = [value]
+    while True:
+        kinds = set(map(type, level))
+        if not kinds <= _KINDS:
+            raise _Refused("a type that it does not have")
+        if int in kinds:
+            _check_integers(level)
+        yield kinds, level
+        if kinds.isdisjoint(_NESTED):
+            return
+        if depth == 0:
+            raise _Refused("nested too deep")
+        depth -= 1
+        level = _below(level)
 
 
-def _check_all(values: list[object] | tuple[object, ...], depth: int) -> None:
-    if set(map(type, values)) <= _PLAIN:  # most messages are long lists of byte strings
-        return
+def _check_integers(level: list[Any]) -> None:
+    integers = [value for value in level if type(value) is int]
+    if min(integers) < -_MAX_INT or max(integers) > _MAX_INT:
+        raise _Refused("an integer of more than 53 bits")
+
+
+def _below(level: list[Any]) -> list[Any]:
+    """What the lists and maps of a level hold."""
+    below: list[Any] = []
+    for value in level:
+        if isinstance(value, list | tuple):
+            below += value
+        elif isinstance(value, dict):
+            if not set(map(type, value)) <= _TEXT:
+                raise _Refused("keys of maps are text")
+            below += value.values()
+    return below
+
+
+def _size(kinds: set[type], level: list[Any]) -> int:
+    """How many bytes the canonical form spends on a level, without what lies below it."""
+    if len(kinds) == 1:
+        return _SIZES[type(level[0])](level)
+    return sum(_SIZES[kind]([value for value in level if type(value) is kind]) for kind in kinds)
+
+
+def _heads(numbers: Iterable[int]) -> int:
+    """The bytes of the shortest heads (RFC 8949, section 3) with these arguments."""
+    return sum(map(_HEAD_BYTES.__getitem__, map(bisect_right, repeat(_HEAD_BOUNDS), numbers)))
+
+
+def _strings(values: list[bytes]) -> int:
+    lengths = list(map(len, values))
+    return sum(lengths) + _heads(lengths)
+
+
+def _maps(values: list[dict[str, object]]) -> int:
+    size = _heads(map(len, values))
     for value in values:
-        _check(value, depth)
+        keys = [key.encode("utf-8") for key in value]
+        if any((len(a), a) >= (len(b), b) for a, b in pairwise(keys)):
+            raise _Refused("keys that are not sorted")
+        size += _strings(keys)
+    return size
 
 
 def _read_link(value: object, _immutable: bool) -> Cid:
@@ -141,4 +184,18 @@ def _refuse(_value: object, _immutable: bool) -> NoReturn:
 
 
 _TAGS: Final = {**dict.fromkeys(_BUILT_IN_TAGS, _refuse), _LINK_TAG: _read_link}
+_HEAD_BOUNDS: Final = (24, 1 << 8, 1 << 16, 1 << 32)
+_HEAD_BYTES: Final = (1, 2, 3, 5, 9)
+_LINK_BYTES: Final = 5 + CID_BYTES  # tag, head and the zero before the CID
+_SIZES: Final[dict[type, Callable[[list[Any]], int]]] = {
+    bytes: _strings,
+    str: lambda values: _strings([value.encode("utf-8") for value in values]),
+    bool: len,
+    type(None): len,
+    int: lambda values: _heads(value if value >= 0 else ~value for value in values),
+    Cid: lambda values: _LINK_BYTES * len(values),
+    list: lambda values: _heads(map(len, values)),
+    tuple: lambda values: _heads(map(len, values)),
+    dict: _maps,
+}
 _ENCODERS: Final[Mapping[type, cbor2.EncoderHook]] = {Cid: _write_link}

@@ -26,6 +26,8 @@ Has = Callable[[Cid], bool]
 
 _LINK_HEAD: Final = b"\x0a\x24"  # PBLink.Hash, 36 bytes
 _LINK_NAME: Final = b"\x12\x00"  # PBLink.Name, empty
+_LINK_BYTES: Final = 2 + len(_LINK_HEAD) + CID_BYTES + len(_LINK_NAME) + 1  # and the tree size behind it
+_MAX_LINK_BYTES: Final = 64  # with its place in the UnixFS data
 _FILE_HEAD: Final = b"\x08\x02\x18"  # UnixFS: Type = File, then the tag of filesize
 
 
@@ -66,11 +68,15 @@ def _tree_bytes(size: int, level: int) -> int:
     """The bytes of a piece and of all below it, which its parent states (Tsize)."""
     if level == 0:
         return size
-    full, rest = divmod(size, _capacity(level - 1))
-    below = full * _tree_bytes(_capacity(level - 1), level - 1) if full else 0
-    below += _tree_bytes(rest, level - 1) if rest else 0
-    links = full + (rest > 0)
-    return below + len(_write_node([Cid(bytes(CID_BYTES))] * links, size, level))
+    capacity = _capacity(level - 1)
+    full, rest = divmod(size, capacity)
+    total, data = 0, len(_FILE_HEAD + _varint(size))
+    for count, child in ((full, capacity), (int(rest > 0), rest)):
+        if count:
+            below = _tree_bytes(child, level - 1)
+            total += count * (below + _LINK_BYTES + len(_varint(below)))
+            data += count * (1 + len(_varint(child)))
+    return total + 1 + len(_varint(data)) + data
 
 
 def _write_node(cids: Sequence[bytes], size: int, level: int) -> bytes:
@@ -174,10 +180,12 @@ def root(content: Content) -> Piece:
     """The whole file as a piece.
 
     Raises:
-        RemoteError: `BAD_CONTENT`: the kind of the link does not fit the size.
+        RemoteError: `BAD_CONTENT`: the size is out of range, or the kind of the link does not fit it.
     """
-    level = _level(content.size)
-    if content.link[:4] != (DAG_PB_PREFIX if level else RAW_PREFIX):
+    level = _level(min(content.size, Limits.max_content_bytes))
+    if not 0 <= content.size <= Limits.max_content_bytes or content.link[:4] != (
+        DAG_PB_PREFIX if level else RAW_PREFIX
+    ):
         raise RemoteError(Reason.BAD_CONTENT)
     return Piece(content.link, 0, content.size, level)
 
@@ -188,12 +196,11 @@ def check(piece: Piece, data: bytes) -> None:
     Raises:
         RemoteError: `BAD_CONTENT`.
     """
-    if len(data) > Limits.leaf_bytes or Cid.of(data, bytes(piece.cid[:4])) != piece.cid:
+    fits = len(data) < _MAX_LINK_BYTES * (Limits.max_leaf_links + 1) if piece.level else len(data) == piece.size
+    if not fits or not _is_of(piece, data):
         raise RemoteError(Reason.BAD_CONTENT)
     if piece.level:
         children(piece, data)
-    elif len(data) != piece.size:
-        raise RemoteError(Reason.BAD_CONTENT)
 
 
 def children(piece: Piece, node: bytes) -> list[Piece]:
@@ -267,11 +274,21 @@ def _walk(top: Piece, get: Get, start: int, *, inner: bool = False) -> Iterator[
         piece = stack.pop()
         if piece.offset + piece.size <= start and piece.size:
             continue
-        node = get(piece.cid) if piece.level else None
+        node = _held(piece, get) if piece.level else None
         if node is None or inner:
             yield piece
         if node is not None:
             stack.extend(reversed(children(piece, node)))
+
+
+def _held(piece: Piece, get: Get) -> bytes | None:
+    """The bytes of a piece; None also when they are damaged here, so that they are fetched again."""
+    data = get(piece.cid)
+    return data if data is not None and _is_of(piece, data) else None
+
+
+def _is_of(piece: Piece, data: bytes) -> bool:
+    return Cid.of(data, bytes(piece.cid[:4])) == piece.cid
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -332,8 +349,9 @@ class ContentReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is of Python 3.12
         """Reads up to the end of the leaf at the offset."""
-        part = self._rest_of_leaf()[: len(buffer)]
-        buffer[: len(part)] = part
+        room = memoryview(buffer).cast("B")
+        part = self._rest_of_leaf()[: len(room)]
+        room[: len(part)] = part
         self._at += len(part)
         return len(part)
 
@@ -381,7 +399,7 @@ class ContentReader(io.RawIOBase):
         data = self._get(piece.cid)
         if data is None:
             raise UnavailableError(f"content from byte {piece.offset} on is not held here")
-        if Cid.of(data, bytes(piece.cid[:4])) != piece.cid:
+        if not _is_of(piece, data):
             raise UnavailableError(f"content from byte {piece.offset} on is damaged here", hint="Fetch it again.")
         if piece.level == 0 and len(data) != piece.size:
             raise _unreadable()

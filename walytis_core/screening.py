@@ -23,12 +23,29 @@ class Screened(NamedTuple):
     known: int = 0
 
 
-def screen(portion: Sequence[bytes], known: Callable[[Collection[bytes]], set[bytes]]) -> Screened:
+def read_genuine(encoded: bytes, id: BlockId) -> Block:
+    """Decodes and verifies one block.
+
+    Raises:
+        RemoteError: The bytes are no block, or its signature does not verify.
+    """
+    block = decode(encoded, id)
+    if not is_genuine(block):
+        raise RemoteError(Reason.BAD_SIGNATURE)
+    return block
+
+
+def screen(
+    portion: Sequence[bytes],
+    known: Callable[[Collection[bytes]], set[bytes]],
+    read: Callable[[bytes, BlockId], Block] = read_genuine,
+) -> Screened:
     """Decodes and verifies blocks.
 
     Args:
         portion: The bytes of blocks, as a peer sent them.
         known: Gives those of some ids that need no second look.
+        read: Does it for one block; the simulator remembers what it has read.
     """
     by_id = {BlockId.of(encoded): encoded for encoded in portion}
     held = known(by_id.keys())
@@ -38,12 +55,7 @@ def screen(portion: Sequence[bytes], known: Callable[[Collection[bytes]], set[by
         if id in held:
             continue
         try:
-            block = decode(encoded, id)
+            blocks.append(read(encoded, id))
         except RemoteError as error:
             refused.append((id, error.reason))
-            continue
-        if is_genuine(block):
-            blocks.append(block)
-        else:
-            refused.append((id, Reason.BAD_SIGNATURE))
     return Screened(tuple(blocks), tuple(refused), len(held))

@@ -59,7 +59,8 @@ class Batch:
         self._unfold(id for id in commit.unfold if id not in new)
         numbers = {id: number for id in commit.refold if (number := self._refold(id))}
         self.insert(commit.blocks)
-        numbers.update((block.id, self.metas[block.id].number) for block in commit.blocks)
+        for block in commit.blocks:
+            numbers[block.id] = self.metas[block.id].number
         self._unfold(id for id in commit.unfold if id in new)
         self._insert_all(_PROOF, [(self._chain, *proof) for proof in commit.proofs])
         return numbers

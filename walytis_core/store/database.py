@@ -13,7 +13,7 @@ It knows no tables.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, RLock
@@ -58,6 +58,10 @@ def storage_error(error: sqlite3.Error) -> StorageError:
 class Database:
     """The connections to one database.
 
+    Attributes:
+        lock: Held by whoever writes.
+        on_rollback: Called when a transaction has failed, to drop what was remembered of it.
+
     Args:
         path: Its file, which exists; None for one in memory.
 
@@ -67,6 +71,7 @@ class Database:
 
     def __init__(self, path: Path | None) -> None:
         self.lock = RLock()
+        self.on_rollback: Callable[[], None] = lambda: None
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._pool = Lock()
@@ -102,12 +107,16 @@ class Database:
         """
         with self.lock:
             self._require_open()
+            committed = False
             try:
                 try:
                     self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer
                     self._writer.execute("COMMIT")
+                    committed = True
                 finally:
+                    if not committed:
+                        self.on_rollback()
                     if self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
             except sqlite3.Error as error:

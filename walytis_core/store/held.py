@@ -13,9 +13,8 @@ It knows no rules, and does not decode blocks.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -94,17 +93,8 @@ class Shared:
     recent: Recent = field(default_factory=Recent)
     names: Names = field(default_factory=Names)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """`Database.write` for what gives names numbers: a failure forgets them."""
-        done = False
-        try:
-            with self.database.write() as connection:
-                yield connection
-            done = True
-        finally:
-            if not done:
-                self.names.forget()
+    def __post_init__(self) -> None:
+        self.database.on_rollback = self.names.forget
 
 
 def digest_lists(ids: Iterable[bytes]) -> Iterator[tuple[str, list[bytes]]]:

@@ -51,7 +51,7 @@ class SqliteChain(SqliteHeld, ChainTables):
         shared = self._shared
         with self._database.lock:
             self.require_present()
-            with shared.transaction() as connection:
+            with self._database.write() as connection:
                 batch = Batch(connection, shared, self._key)
                 numbers = batch.write(commit)
                 count, last = self._count + batch.count, max(numbers.values(), default=self._last)
@@ -170,7 +170,7 @@ class SqliteStore:
         with self._database.lock:
             if genesis.id in self.chains():
                 raise LocalError(f"chain {genesis.id} is here already")
-            with shared.transaction() as connection:
+            with self._database.write() as connection:
                 number = shared.last + 1
                 sql = "INSERT INTO chains (id, name, genesis, last, count) VALUES (?, ?, ?, ?, 0)"
                 key = connection.execute(sql, (digest, name, number, number)).lastrowid or 0

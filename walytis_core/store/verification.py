@@ -24,7 +24,8 @@ from walytis_core.store.port import Meta, Progress, VerifyReport
 
 _PAGE: Final = 256
 _MEMBERS: Final = """
-    SELECT b.number, b.id, a.author, b.seq, b.height, b.time, coalesce(t.type, ''), b.unfolded, b.encoded
+    SELECT b.number, b.id, a.author, b.seq, b.height, b.time, coalesce(t.type, ''), b.unfolded, b.corrupt,
+        b.encoded
     FROM blocks b INDEXED BY blocks_by_chain LEFT JOIN authors a ON a.key = b.author LEFT JOIN types t ON t.key = b.type
     WHERE b.chain = ? AND b.number > ? ORDER BY b.number LIMIT ?
 """
@@ -41,7 +42,9 @@ _NOT_INDEXED: Final = """
         AND (b.type IS NULL OR EXISTS (SELECT 1 FROM blocks x INDEXED BY blocks_by_type
             WHERE x.type = b.type AND x.number = b.number)))
 """
-_REWRITE: Final = "UPDATE blocks SET id = ?, author = ?, seq = ?, height = ?, time = ?, type = ? WHERE number = ?"
+_REWRITE: Final = """
+    UPDATE blocks SET id = ?, author = ?, seq = ?, height = ?, time = ?, type = ?, corrupt = 0 WHERE number = ?
+"""
 
 
 class Chain(Protocol):
@@ -105,14 +108,14 @@ class Verification:
         rotten: list[int] = []
         wrong: list[Member] = []
         for record in records:
-            number, digest, unfolded, encoded = record[0], record[1], record[7], record[8]
+            number, digest, unfolded, corrupt, encoded = record[0], record[1], *record[7:]
             block = self._genuine(encoded)
             if block is None:
                 rotten.append(number)
                 self._corrupt.append(to_id(digest))
                 continue
             members.append(Member(number, bool(unfolded), block))
-            if record[1:7] != _columns(block):
+            if corrupt or record[1:7] != _columns(block):
                 wrong.append(members[-1])
                 self._problems.append(f"the row of block {block.id} disagreed with its bytes, and was written anew")
         if rotten:
@@ -135,7 +138,7 @@ class Verification:
         self._problems += [f"row {number} was not in every index; they were made anew" for (number,) in missing]
         if not missing and not wrong:
             return
-        with self._shared.transaction() as connection:
+        with self._database.write() as connection:
             # first: SQLite refuses to change a row that it does not find in an index
             connection.execute("REINDEX blocks")
             for member in wrong:
@@ -185,7 +188,7 @@ class Verification:
         if not missing:
             return
         self._problems.append(f"{len(missing)} topics were missing, and were written anew")
-        with self._shared.transaction() as connection:
+        with self._database.write() as connection:
             for number, chain, topic in missing:
                 key = self._shared.names.key(connection, "topic", chain, topic)
                 connection.execute("INSERT OR IGNORE INTO labels (topic, number) VALUES (?, ?)", (key, number))

@@ -235,7 +235,7 @@ def test_hostile_bytes_cost_little(data: bytes) -> None:
         {b"a": 2},
         {1, 2},
         bytearray(b"x"),
-        object(),
+        1j,
         "\ud800",
         {"\ud800": 1},
         [[1.0]],

@@ -101,28 +101,30 @@ class Router(GossipSub):
         self._pending_messages = cast(Any, _Forgetful())
 
     def remove_peer(self, peer_id: ID) -> None:
-        # a peer that comes back starts anew, and strangers leave nothing
+        """Forgets all: a peer that comes back starts anew, and strangers leave nothing."""
         super().remove_peer(peer_id)
         self.graft_flood_tracking.pop(peer_id, None)
         for back_off in self.back_off.values():
             back_off.pop(peer_id, None)
 
     async def leave(self, topic: str) -> None:
+        """Forgets the topic's back-offs too."""
         await super().leave(topic)
         self.back_off.pop(topic, None)
         self.time_since_last_publish.pop(topic, None)
 
-    # the next three keep state for each topic that a peer cares to invent
-
     async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
+        """Ignores topics that are not ours: py-libp2p keeps state for each that a peer cares to invent."""
         if graft_msg.topicID in self.mesh:
             await super().handle_graft(graft_msg, sender_peer_id)
 
     async def handle_prune(self, prune_msg: rpc_pb2.ControlPrune, sender_peer_id: ID) -> None:
+        """Ignores topics that are not ours, likewise."""
         if prune_msg.topicID in self.mesh:
             await super().handle_prune(prune_msg, sender_peer_id)
 
     async def handle_ihave(self, ihave_msg: rpc_pb2.ControlIHave, sender_peer_id: ID) -> None:
+        """Ignores topics that are not ours, likewise."""
         if ihave_msg.topicID in self.mesh:
             await super().handle_ihave(ihave_msg, sender_peer_id)
 
@@ -155,7 +157,6 @@ class GossipService(Pubsub):
             router,
             strict_signing=True,
             validation_cache_size=16,
-            max_subscriptions_per_peer=TOPICS_PER_PEER,
         )
         # it starts at the time in seconds, so that after a restart peers would take messages as seen for two minutes
         self.counter = time.time_ns()
@@ -200,8 +201,11 @@ class GossipService(Pubsub):
     # --- from peers ---
 
     async def stream_handler(self, stream: INetStream) -> None:
-        # a peer's first words on a new stream name all its topics, so what an older stream said is void; py-libp2p
-        # forgets and learns them at other moments, and loses those of a peer that restarts
+        """Reads a peer's pubsub stream until it ends.
+
+        A peer's first words on a new stream name all its topics, so what an older stream said is void. py-libp2p
+        forgets and learns them at other moments, and loses those of a peer that restarts.
+        """
         peer = stream.muxed_conn.peer_id
         older, self._inbound[peer] = self._inbound.get(peer), stream
         self._forget_all_subscriptions(peer)
@@ -219,8 +223,11 @@ class GossipService(Pubsub):
             await stream.reset()
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
-        # one message after the other: py-libp2p starts a task for each, without bound, and an error in one of them
-        # (a garbled key is enough) stops the service
+        """Takes in one message after the other.
+
+        py-libp2p starts a task for each, without bound, and an error in one of them (a garbled key is enough) stops
+        the service.
+        """
         peer = stream.muxed_conn.peer_id
         while True:
             rpc = rpc_pb2.RPC()
@@ -231,13 +238,32 @@ class GossipService(Pubsub):
                     await self.push_msg(peer, message)
                 await trio.lowlevel.checkpoint()
             for subscription in rpc.subscriptions:
-                if len(subscription.topicid) <= TOPIC_BYTES:
-                    self.handle_subscription(peer, subscription)
+                self.handle_subscription(peer, subscription)
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
 
+    def handle_subscription(self, origin_id: ID, sub_message: rpc_pb2.RPC.SubOpts) -> None:
+        """Notes that a peer joins or leaves a topic.
+
+        py-libp2p starts three tasks for each topic, at a cost that grows with the tasks there are: one message of a
+        stranger takes minutes. Here only our own topics lead to anything.
+        """
+        topic = sub_message.topicid
+        if not sub_message.subscribe:
+            self._forget_subscription(origin_id, topic)
+            return
+        count = self._peer_subscription_count.get(origin_id, 0)
+        known = origin_id in self.peer_topics.get(topic, ())
+        if known or count >= TOPICS_PER_PEER or len(topic) > TOPIC_BYTES:
+            return
+        self._peer_subscription_count[origin_id] = count + 1
+        self.peer_topics.setdefault(topic, set()).add(origin_id)
+        if topic in self.topic_ids:
+            self.manager.run_task(self.router.on_peer_subscribed, origin_id, topic)
+            self.manager.run_task(self._replay_recent_messages, origin_id, topic)
+
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
-        # straight to our own queue: py-libp2p's holds 32 and drops the newest
+        """Hands a message straight to our own queue: py-libp2p's holds 32 and drops the newest."""
         publisher = ID(publish_message.from_id)
         if publisher != self.my_id:
             for topic in set(publish_message.topicIDs) & self.topic_ids:
@@ -277,7 +303,7 @@ class GossipService(Pubsub):
             await self.router.on_peer_subscribed(peer_id, topic)  # its topics came before we could answer
 
     async def handle_sending_messages(self, peer_id: ID, stream: INetStream, queue: RpcQueue) -> None:
-        # as py-libp2p's, but it says when there is room again
+        """Writes what is queued for a peer; as py-libp2p's, but it says when there is room again."""
         while (rpc := await queue.pop()) is not None:
             self._room.set()
             self._room = trio.Event()
@@ -287,7 +313,7 @@ class GossipService(Pubsub):
         self._room = trio.Event()
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
-        # without the signed address record, which the other side would verify with every message; identify has it
+        """Writes without the signed address record, which the other side would verify with every message."""
         rpc_msg.ClearField("senderRecord")
         try:
             await stream.write(encode_varint_prefixed(rpc_msg.SerializeToString()))

@@ -92,7 +92,7 @@ class Host(BasicHost):
     _known: list[Multiaddr] | None = None
 
     def get_addrs(self) -> list[Multiaddr]:
-        # py-libp2p asks with every gossip message, and it takes 0.2 ms
+        """The addresses to tell others; py-libp2p asks with every gossip message, and it takes 0.2 ms."""
         return super().get_addrs() if self._known is None else self._known
 
     def fix_addresses(self) -> None:
@@ -104,7 +104,7 @@ class Host(BasicHost):
         # the node's own handlers run elsewhere (`Libp2pNetwork`), so nothing of ours is hidden
         try:
             await super()._swarm_stream_handler(net_stream)
-        except Exception:  # noqa: BLE001 - a task boundary: the stranger's stream ends, not the node
+        except Exception:  # a task boundary: the stranger's stream ends, not the node
             logging.getLogger(__name__).debug("a stream of a peer failed", exc_info=True)
             await net_stream.reset()
 
@@ -134,7 +134,7 @@ def build_host(seed: bytes) -> Host:
 def forget_peer(host: Host, peer: ID) -> None:
     """Drops what is kept about a peer that is gone: strangers would fill the memory, and a restarted peer is new."""
     store = cast(PeerStore, host.get_peerstore())
-    store.clear_peerdata(peer)
+    store.peer_data_map.pop(peer, None)
     store.peer_record_map.pop(peer, None)
 
 
@@ -150,9 +150,7 @@ def _build_swarm(key: KeyPair, upgrader: TransportUpgrader) -> Swarm:
         inbound_upgrade_timeout=HANDSHAKE_WAIT_S,
         outbound_upgrade_timeout=HANDSHAKE_WAIT_S,
     )
-    swarm = _Swarm(
-        peer, store, upgrader, [TCP()], retry_config=RetryConfig(max_retries=0), connection_config=config
-    )
+    swarm = _Swarm(peer, store, upgrader, [TCP()], retry_config=RetryConfig(max_retries=0), connection_config=config)
     swarm.auto_connector = _Idle(swarm)
     swarm._inbound_limiter = trio.CapacityLimiter(MAX_ACCEPTED)
     return swarm

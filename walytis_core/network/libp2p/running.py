@@ -55,6 +55,7 @@ class RunningHost:
         self.peer_id: PeerId = str(self._host.get_id())
         self._tell = tell
         self._dialled: dict[ID, str] = {}
+        self._there: set[ID] = set()
         self._stop = trio.Event()
         self._swarm.register_notifee(_Connections(self._came, self._went))
 
@@ -84,9 +85,16 @@ class RunningHost:
                         task_status.started()
                         await self._stop.wait()
                         scope.deadline = trio.current_time() + STOP_WAIT_S
+                        await self._close_connections()
                         await self._host.close()
             except* (RuntimeError, LifecycleError) as group:
                 _raise_unexpected(group)
+
+    async def _close_connections(self) -> None:
+        # at once: py-libp2p takes 0.1 s for each, one after the other
+        async with trio.open_nursery() as nursery:
+            for connection in self._swarm.get_connections():
+                nursery.start_soon(connection.close)
 
     def addresses(self) -> Sequence[str]:
         """Where this host is reached."""
@@ -120,6 +128,8 @@ class RunningHost:
             try:
                 target = _parse(address)
                 peer = _peer_of(target)
+                if peer == self._host.get_id():
+                    raise InvalidInputError("This is our own address.")
                 if not self._swarm.get_connections(peer):
                     await self._dial(target, peer, wait_s)
                     self._dialled[peer] = address
@@ -142,7 +152,7 @@ class RunningHost:
 
     def connected(self) -> Sequence[PeerId]:
         """The peers with a connection."""
-        return [str(peer) for peer in self._swarm.get_connections_map()]
+        return [str(peer) for peer in self._there if self._swarm.get_connections(peer)]
 
     def known_addresses(self, peer: PeerId) -> Sequence[str]:
         """Where a connected peer listens, as far as known; the address that worked comes first."""
@@ -166,19 +176,20 @@ class RunningHost:
             raise UnavailableError("The peer is gone or does not speak this protocol.") from error
 
     def _came(self, peer: ID) -> None:
-        *older, _newest = self._swarm.get_connections(peer)
-        for connection in older:
+        for connection in self._swarm.get_connections(peer)[:-1]:
             cast(Muxer, connection.muxed_conn).doubt()  # a peer that came back may have left a dead one
-        if not older:
+        if peer not in self._there:
+            self._there.add(peer)
             self._tell(str(peer), True)
 
     def _went(self, peer: ID) -> None:
         if self._swarm.get_connections(peer):
             self.gossip.connection_lost(peer)
-            return
-        self._dialled.pop(peer, None)
-        forget_peer(self._host, peer)
-        self._tell(str(peer), False)
+        elif peer in self._there:
+            self._there.remove(peer)
+            self._dialled.pop(peer, None)
+            self._tell(str(peer), False)
+            forget_peer(self._host, peer)
 
 
 class _Connections(INotifee):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 from libp2p.abc import INetStream
 from libp2p.exceptions import BaseLibp2pError
@@ -53,8 +55,7 @@ class Libp2pStream:
         if self._is_closed:
             return
         self._is_closed = True
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_WAIT_S):
-            try:
-                await self._stream.close()
-            except BaseLibp2pError:
-                pass  # the connection is gone, and the stream with it
+        deadline = trio.current_time() + CLOSE_WAIT_S
+        # an error says that the connection is gone, and the stream with it
+        with trio.CancelScope(shield=True, deadline=deadline), suppress(BaseLibp2pError):
+            await self._stream.close()

@@ -16,6 +16,7 @@ It knows nothing of protocols, peers or chains.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
 from types import TracebackType
@@ -46,6 +47,8 @@ WAITING_CONTROLS = 1024  # answers that wait for it: a peer that asks more and r
 PING_EVERY_S = 30.0
 PONG_WAIT_S = 10.0
 CLOSE_WAIT_S = 1.0  # for the last frames of a connection that is closed
+
+_log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("!BBHII")
 _DATA, _WINDOW, _PING, _GO_AWAY = range(4)
@@ -152,7 +155,7 @@ class MuxerStream(IMuxedStream):
         """The peer's IP address and port."""
         return self._muxer.get_remote_address()
 
-    async def __aenter__(self) -> MuxerStream:
+    async def __aenter__(self) -> MuxerStream:  # noqa: PYI034 - as its interface has it
         return self
 
     async def __aexit__(
@@ -236,7 +239,7 @@ class Muxer(IMuxedConn):
                     self.event_started.set()
                     await self._read()
         except* Exception:  # noqa: BLE001 - whatever a stranger's bytes raise in the layers below ends this connection, no more
-            pass
+            _log.debug("a connection ended", exc_info=True)
         finally:
             self.event_started.set()
             await self.close()

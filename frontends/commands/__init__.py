@@ -1,0 +1,1 @@
+"""The commands of `walytis`: options in, answers of a verb out, as JSON or for people."""

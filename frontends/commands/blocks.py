@@ -1,0 +1,164 @@
+"""Commands on the blocks of a chain: append, log, show, graph, follow."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import typer
+
+from frontends.failures import FailedError
+from frontends.options import BlockName, ChainName, DataDir, Json, directory_of, moment, now
+from frontends.reach import answers
+from frontends.telling import only, telling, warn, write_json
+
+_GRAPH_BLOCKS: Final = 2000  # more never fit a screen
+
+Topics = Annotated[list[str] | None, typer.Option("--topic", "-t", help="A label to filter by; may be repeated.")]
+
+
+def append(
+    chain: ChainName,
+    text: Annotated[str | None, typer.Argument(help="The content; - or nothing reads standard input.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Take the content from a file.")] = None,
+    topic: Topics = None,
+    type: Annotated[str, typer.Option(help="The type that an app gives its blocks.")] = "",
+    wait: Annotated[float | None, typer.Option(help="Wait up to so many seconds until a peer has it.", min=0.0)] = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a block, from an argument, a file or standard input. It is on disk when this ends."""
+    with telling(as_json=json), _content(text, file) as content:
+        arguments = {"chain": chain, "topics": topic or [], "type": type, "wait": wait}
+        directory = directory_of(data_dir)
+        block = only(answers(directory, "append", arguments, online=wait is not None, content=content))
+        if json:
+            write_json(block)
+        else:
+            from frontends.render import Palette, block_line, terminal  # noqa: PLC0415 - rich, for people only
+
+            terminal().print(block_line(block, Palette()))
+        if wait is not None and not block["peers"]:
+            raise FailedError(
+                "UnavailableError", f"the block is on disk, but no peer had it after {wait:g} s",
+                "Peers get it when they next meet this node: keep `walytis run` going.", 4,
+            )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
+    if file is not None:
+        if text is not None:
+            raise FailedError.usage("give the content as an argument or as a file, not both")
+        try:
+            opened = file.open("rb")
+        except OSError as error:
+            raise FailedError("NotFoundError", f"{file} cannot be read: {error.strerror}", "Check the path.", 3) from error
+        with opened:
+            yield opened
+    elif text is not None and text != "-":
+        yield io.BytesIO(text.encode("utf-8", "surrogateescape"))
+    else:
+        if sys.stdin.isatty():
+            warn("Reading the content from the keyboard; Ctrl-D ends it.")
+        yield sys.stdin.buffer
+
+
+def log(
+    chain: ChainName,
+    topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only blocks with this topic.")] = None,
+    type: Annotated[str | None, typer.Option(help="Only blocks of this type.")] = None,
+    author: Annotated[str | None, typer.Option(help="Only blocks by this author: a key, or the end of it.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only blocks from then on: a date, or how long ago (2h, 7d).")] = None,
+    before: Annotated[str | None, typer.Option(help="Only blocks before then.")] = None,
+    cursor: Annotated[int | None, typer.Option(help="Only blocks that arrived after this cursor.", min=0)] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="At most so many.", min=1)] = None,
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first/--oldest-first", help="In which order; by arrival at this node.")
+    ] = True,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show the blocks of a chain."""
+    with telling(as_json=json):
+        arguments: dict[str, Any] = {"chain": chain, "topic": topic, "type": type, "author": author}
+        arguments |= {"after": since and moment(since, now()).isoformat(), "cursor": cursor, "limit": limit}
+        arguments |= {"before": before and moment(before, now()).isoformat(), "newest_first": newest_first}
+        _print_blocks(answers(directory_of(data_dir), "log", arguments), as_json=json)
+
+
+def follow(
+    chain: ChainName,
+    name: Annotated[
+        str | None, typer.Option(help="A durable cursor: what was missed under this name comes first.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only blocks with this topic.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="End after so many.", min=1)] = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show blocks as they arrive, until Ctrl-C."""
+    with telling(as_json=json):
+        arguments = {"chain": chain, "name": name, "topic": topic, "limit": limit}
+        directory = directory_of(data_dir)
+        _print_blocks(answers(directory, "follow", arguments, online=True, paced=True), as_json=json)
+
+
+def _print_blocks(blocks: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for block in blocks:
+            write_json(block, compact=True)
+        return
+    from frontends.render import Palette, block_line, terminal  # noqa: PLC0415 - rich, for people only
+
+    console, palette = terminal(), Palette()
+    for block in blocks:
+        console.print(block_line(block, palette))
+
+
+def show(
+    chain: ChainName,
+    block: BlockName,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the content out, byte for byte, and nothing else.")] = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show one block, or write its content out."""
+    with telling(as_json=json):
+        arguments = {"chain": chain, "block": block}
+        if raw:
+            for piece in answers(directory_of(data_dir), "content", arguments):
+                sys.stdout.buffer.write(base64.b64decode(piece["base64"]))
+            sys.stdout.buffer.flush()
+            return
+        found = only(answers(directory_of(data_dir), "show", arguments))
+        if json:
+            write_json(found)
+            return
+        from frontends.render import block_details, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(block_details(found))
+
+
+def graph(
+    chain: ChainName,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="The newest so many blocks.", min=1)] = _GRAPH_BLOCKS,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw the graph of a chain: a lane per author, time to the right. With --json, a line per block and what it names."""
+    with telling(as_json=json):
+        blocks = answers(directory_of(data_dir), "graph", {"chain": chain, "limit": limit})
+        if json:
+            for block in blocks:
+                write_json(block, compact=True)
+            return
+        from frontends.render import graph_picture, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(graph_picture(list(blocks), shutil.get_terminal_size().columns))

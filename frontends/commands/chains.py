@@ -1,0 +1,105 @@
+"""Commands on chains as wholes: create, list, status, verify, delete."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from frontends.failures import FailedError
+from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
+from frontends.reach import answers
+from frontends.telling import only, telling, write_json
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What to call it here; names are local.", show_default=False)],
+    readers: Annotated[str, typer.Option(help="Who may read: secret (those invited) or everyone.")] = "secret",
+    invited_writers: Annotated[
+        bool, typer.Option("--invited-writers", help="Only you and those you invite as writers may write.")
+    ] = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a new chain."""
+    with telling(as_json=json):
+        arguments = {"name": name, "readers": readers, "invited_writers": invited_writers}
+        chain = only(answers(directory_of(data_dir), "create", arguments, makes=True))
+        if json:
+            write_json(chain)
+            return
+        from frontends.render import plain_text, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(f"Made the chain {plain_text(chain['name'])}: {chain['id']}", markup=False, soft_wrap=True)
+
+
+def list_chains(json: Json = False, data_dir: DataDir = None) -> None:
+    """Show the chains of this directory."""
+    with telling(as_json=json):
+        found = only(answers(directory_of(data_dir), "list", {}))
+        if json:
+            write_json(found)
+            return
+        from frontends.render import chains_table, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(chains_table(found["chains"]))
+
+
+def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
+    """Say how the node and its chains do: peers, last contact, what waits, what was refused and why."""
+    with telling(as_json=json):
+        found = only(answers(directory_of(data_dir), "status", {"chain": chain}))
+        if json:
+            write_json(found)
+            return
+        from frontends.render import status_page, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(status_page(found))
+
+
+def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
+    """Check every block of a chain, or of all chains, from its bytes up. Exit code 6 when something is wrong."""
+    with telling(as_json=json):
+        with waiting("checking every block", quiet=json):
+            report = only(answers(directory_of(data_dir), "verify", {"chain": chain}))
+        if json:
+            write_json(report)
+        else:
+            from frontends.render import terminal, verify_page  # noqa: PLC0415 - rich, for people only
+
+            terminal().print(verify_page(report))
+    if not report["ok"]:
+        raise typer.Exit(6)
+
+
+def delete(
+    chain: ChainName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove a chain and its blocks from this directory. Other peers keep theirs."""
+    with telling(as_json=json):
+        directory = directory_of(data_dir)
+        if not yes:
+            _confirm(chain, only(answers(directory, "list", {}))["chains"], may_ask=not json and sys.stdin.isatty())
+        gone = only(answers(directory, "delete", {"chain": chain}))
+        if json:
+            write_json(gone)
+            return
+        from frontends.render import plain_text, terminal  # noqa: PLC0415 - rich, for people only
+
+        terminal().print(f"Deleted {plain_text(gone['deleted']['name'])}: {gone['deleted']['blocks']} blocks.", markup=False)
+
+
+def _confirm(chain: str, chains: list[dict[str, object]], *, may_ask: bool) -> None:
+    if not may_ask:
+        raise FailedError.usage("deleting was not confirmed", "Say --yes: there is nobody to ask here.")
+    blocks = next((each["blocks"] for each in chains if chain in {each["name"], each["id"]}), None)
+    if blocks is not None:
+        typer.confirm(f"Delete {chain!r} with its {blocks} blocks from this directory?", abort=True)
+
+
+def waiting(what: str, *, quiet: bool):  # type: ignore[no-untyped-def]  # replaced below
+    """A sign of life on standard error while something takes long."""

@@ -1,0 +1,64 @@
+"""From what a person types to what is meant: blocks and authors by the end of their name, as the screen shows them.
+
+Invariants: a full id or key is looked up at once; an ending is looked for in the whole chain and must mean one thing
+only, so a short name never silently picks one of several.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from frontends.failures import EXIT_CODES, FailedError
+from frontends.forms import author_text
+
+if TYPE_CHECKING:
+    from walytis_core import Block, Chain
+
+SHORT: Final = 8  # characters of an id or key on a screen
+MIN_ENDING: Final = 4
+_CID_LETTERS: Final = 59
+
+
+def find_block(chain: Chain, text: str) -> Block:
+    """The block whose id is, or ends with, `text`.
+
+    Raises:
+        FailedError: No block, or more than one.
+        NotFoundError: The id is of no block here.
+    """
+    from walytis_core import Cid  # noqa: PLC0415 - the library is loaded by those who use it
+
+    if len(text) == _CID_LETTERS:
+        return chain.block(Cid.parse(text))
+    _require_ending(text)
+    found = {block.id: block for block in chain.blocks(newest_first=True) if str(block.id).endswith(text)}
+    _require_one("block", text, len(found))
+    return next(iter(found.values()))
+
+
+def find_author(chain: Chain, text: str) -> bytes:
+    """The author whose key is, or ends with, `text`; only authors with blocks in the chain are found.
+
+    Raises:
+        FailedError: No author, or more than one.
+    """
+    _require_ending(text)
+    authors = {block.author for block in chain.blocks()}
+    found = [author for author in authors if author_text(author).endswith(text)]
+    _require_one("author", text, len(found))
+    return found[0]
+
+
+def _require_ending(text: str) -> None:
+    if len(text) < MIN_ENDING:
+        raise FailedError.usage(f"{text!r} is too short to look for", f"Give at least {MIN_ENDING} characters.")
+
+
+def _require_one(what: str, text: str, count: int) -> None:
+    if count == 0:
+        raise FailedError(
+            "NotFoundError", f"there is no {what} that ends with {text!r}", "`walytis log` shows what is here.",
+            EXIT_CODES["LocalError"],
+        )  # fmt: skip
+    if count > 1:
+        raise FailedError.usage(f"{count} {what}s end with {text!r}", "Give more of it.")

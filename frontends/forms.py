@@ -1,0 +1,85 @@
+"""The JSON forms of what the library gives: one form per thing, used by every command, in process and by the socket.
+
+Invariants: a form is plain JSON data; bytes are text when they are UTF-8, base64 otherwise, and `encoding` says which;
+nothing secret is in a form but the invitation that was asked for. Field names are part of the command's interface.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from walytis_core import Block, Chain
+
+Form = dict[str, Any]
+
+
+def author_text(author: bytes) -> str:
+    """An author's multikey as text: multibase base58btc, as in ``did:key``."""
+    from multiformats import multibase  # noqa: PLC0415 - takes time to load, and only commands on blocks need it
+
+    return str(multibase.encode(author, "base58btc"))
+
+
+def chain_form(chain: Chain) -> Form:
+    """A chain as `list` shows it."""
+    return {"name": chain.name, "id": str(chain.id), "blocks": len(chain), "height": chain.height}
+
+
+def block_form(block: Block, *, number: int | None = None) -> Form:
+    """A block as `log`, `show`, `append` and `follow` show it. Long content is named by link and size."""
+    form: Form = {
+        "id": str(block.id),
+        "chain": str(block.chain_id),
+        "author": author_text(block.author),
+        "seq": block.seq,
+        "height": block.height,
+        "time": block.time.isoformat(timespec="milliseconds"),
+        "type": block.type,
+        "topics": list(block.topics),
+    }
+    if number is not None:
+        form["cursor"] = number
+    return form | content_form(block)
+
+
+def content_form(block: Block) -> Form:
+    """The payload of a block: text, base64, or the link of long content."""
+    content = block.content
+    if content is not None:
+        return {"size": content.size, "link": str(content.link)}
+    payload = block.payload
+    try:
+        return {"size": len(payload), "payload": payload.decode("utf-8"), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"size": len(payload), "payload": base64.b64encode(payload).decode("ascii"), "encoding": "base64"}
+
+
+def links_form(block: Block) -> Form:
+    """What a block names: for `show` and `graph`."""
+    return {"prev": None if block.prev is None else str(block.prev), "parents": [str(id) for id in block.parents]}
+
+
+def plain(value: object) -> Any:
+    """Any dataclass, tuple, id, time or bytes as JSON data: for `status`, `verify` and numbers."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: plain(item) for key, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return str(value) if type(value).__str__ is not bytes.__str__ else value.hex()
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)

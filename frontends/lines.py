@@ -1,0 +1,43 @@
+"""JSON lines between processes of one user: how one is written, and how one is read without trusting its length.
+
+Used on the local socket and on the pipes of the demo. Invariant: a line longer than `MAX_LINE_BYTES` is refused
+before it is held in memory whole.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO, Final
+
+from frontends.failures import FailedError
+
+MAX_LINE_BYTES: Final = 1 << 20  # a block of 64 KiB as base64, and room for the rest
+CHUNK_BYTES: Final = 96 * 1024  # of content, before it becomes base64 in a line
+
+Message = dict[str, Any]
+
+
+def write_line(stream: BinaryIO, message: Message) -> None:
+    """Writes one object as a line, and flushes it."""
+    stream.write(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
+    stream.flush()
+
+
+def read_line(stream: BinaryIO) -> Message | None:
+    """Reads one object; None at the end of the stream.
+
+    Raises:
+        FailedError: The line is too long, was cut, or holds no JSON object.
+    """
+    line = stream.readline(MAX_LINE_BYTES + 1)
+    if not line:
+        return None
+    if not line.endswith(b"\n"):
+        raise FailedError.usage("a line was cut short, or is too long")
+    try:
+        message = json.loads(line)
+    except ValueError as error:
+        raise FailedError.usage("a line holds no JSON") from error
+    if not isinstance(message, dict):
+        raise FailedError.usage("a line holds no JSON object")
+    return message

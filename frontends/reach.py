@@ -1,0 +1,80 @@
+"""How a command reaches its node: through the local socket when the directory is in use, else by opening it itself.
+
+Invariant: the same verbs answer either way. The library is loaded only when the directory is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from frontends.directory import socket_path
+from frontends.failures import EXIT_CODES, FailedError
+from frontends.forms import Form
+from frontends.local_socket import ask, dial
+
+if TYPE_CHECKING:
+    from walytis_core import Node
+
+
+def open_node(directory: Path, *, online: bool) -> Node:
+    """Opens a directory in this process.
+
+    Args:
+        directory: The data directory.
+        online: Whether to meet peers; without, no network is loaded.
+    """
+    raise NotImplementedError
+
+
+def answers(
+    directory: Path,
+    verb: str,
+    arguments: Form,
+    *,
+    online: bool = False,
+    makes: bool = False,
+    paced: bool = False,
+    content: BinaryIO | None = None,
+) -> Iterator[Form]:
+    """Has a verb performed, by the running node of this directory or here.
+
+    Args:
+        directory: The data directory.
+        verb: Its name.
+        arguments: JSON data.
+        online: Whether peers must be met when the directory is opened here.
+        makes: Whether a directory that does not exist is made.
+        paced: Whether an answer counts as taken only when the next one is asked for.
+        content: Bytes that go with the call.
+
+    Raises:
+        FailedError: What the verb failed with.
+        WalytisError: The same, when it ran here.
+    """
+    connection = dial(socket_path(directory))
+    if connection is not None:
+        yield from ask(connection, verb, arguments, content=content, paced=paced)
+        return
+    if not makes and not directory.is_dir():
+        raise FailedError(
+            "NotFoundError", f"there is no node in {directory}",
+            "`walytis create NAME` or `walytis join INVITATION` makes one; --data-dir names another directory.",
+            EXIT_CODES["LocalError"],
+        )  # fmt: skip
+    yield from _answer_here(directory, verb, arguments, online=online, content=content)
+
+
+def _answer_here(
+    directory: Path, verb: str, arguments: Form, *, online: bool, content: BinaryIO | None
+) -> Iterator[Form]:
+    from frontends.calls import Call, perform  # noqa: PLC0415 - what follows loads the library
+    from frontends.verbs import VERBS  # noqa: PLC0415 - the same
+
+    with open_node(directory, online=online) as node:
+        call = Call(node, stays_online=False, content=content)
+        try:
+            yield from perform(VERBS, verb, call, arguments)
+        finally:
+            call.leave()

@@ -1,0 +1,301 @@
+"""Invitations as text, and the issuer's record of them."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from walytis_core.cid import BlockId
+from walytis_core.errors import InvalidInputError, JoinError, StorageError
+from walytis_core.invitation import (
+    MAX_ADDRESSES,
+    MAX_NAME_BYTES,
+    MAX_USES,
+    Invitation,
+    InvitationRecord,
+    JoinRefusal,
+    _base32,
+    _checksum,
+    _peer_id,
+    _unarmour,
+    invitation_id,
+    judge,
+    suggest_name,
+)
+
+CHAIN = BlockId.of(b"chain")
+ISSUER, FOREIGN = bytes(range(32)), bytes(range(100, 132))
+SEED = bytes(range(200, 216))
+IP4 = "/ip4/192.168.100.100/tcp/40000"
+IP6 = "/ip6/2001:db8:85a3:1111:2222:8a2e:370:7334/tcp/40000"
+VECTORS = json.loads((Path(__file__).parents[3] / "docs/spec/vectors/invitation.json").read_text())
+FULL = Invitation(
+    chain_id=CHAIN,
+    issuer=ISSUER,
+    addresses=(f"{IP4}/p2p/{_peer_id(ISSUER)}",),
+    seed=SEED,
+    expires=2_000_000_000,
+    name="Feldnotizen ü",
+)
+
+addresses = st.one_of(
+    st.builds(lambda ip, port: f"/ip4/{ip}/tcp/{port}", st.ip_addresses(v=4), st.integers(0, 70_000)),
+    st.builds(lambda ip, port: f"/ip6/{ip}/tcp/{port}", st.ip_addresses(v=6), st.integers(0, 70_000)),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60),
+)
+tails = st.one_of(
+    st.just(""),
+    st.binary(min_size=32, max_size=32).map(lambda key: "/p2p/" + _peer_id(key)),
+    st.sampled_from(["/p2p/" + _peer_id(ISSUER), "/p2p/", "/p2p/QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"]),
+)
+invitations = st.builds(
+    Invitation,
+    chain_id=st.binary(max_size=4).map(BlockId.of),
+    issuer=st.sampled_from([ISSUER, FOREIGN, bytes(32), b"\xff" * 32]),
+    addresses=st.lists(st.builds(str.__add__, addresses, tails), max_size=3).map(tuple),
+    seed=st.none() | st.binary(min_size=16, max_size=16),
+    expires=st.none() | st.integers(0, 2**37),
+    name=st.text(max_size=12).filter(str.isprintable).filter(lambda name: len(name.encode()) <= MAX_NAME_BYTES),
+)
+
+
+@given(invitations)
+def test_a_uri_is_read_as_it_was_written(invitation: Invitation) -> None:
+    uri = str(invitation)
+    assert Invitation.parse(uri) == invitation
+    assert str(Invitation.parse(uri)) == uri
+    assert Invitation.parse(f"\n {invitation.qr_text[:40]}\r\n\t{invitation.qr_text[40:]} ") == invitation
+
+
+@pytest.mark.parametrize("address", [IP4, IP6, "/dns4/" + "a" * 37 + "/tcp/4001"])
+@pytest.mark.parametrize("key", [ISSUER, FOREIGN])
+def test_one_address_makes_a_uri_under_300_characters(address: str, key: bytes) -> None:
+    if address.startswith("/dns4") and key is FOREIGN:
+        return  # said in the specification
+    invitation = Invitation(
+        chain_id=CHAIN,
+        issuer=ISSUER,
+        addresses=(f"{address}/p2p/{_peer_id(key)}",),
+        seed=SEED,
+        expires=2**33,
+        name="x" * MAX_NAME_BYTES,
+    )
+    assert len(str(invitation)) < 300
+    assert Invitation.parse(str(invitation)) == invitation
+    assert re.fullmatch(r"WALYTIS:[A-Z2-7]+", invitation.qr_text)
+
+
+@pytest.mark.parametrize("vector", VECTORS["uris"], ids=lambda vector: vector["name"])
+def test_vectors(vector: dict[str, Any]) -> None:
+    invitation = Invitation.parse(vector["uri"])
+    assert str(invitation) == vector["uri"]
+    assert invitation.chain_id.hex() == vector["chain"]
+    assert invitation.issuer.hex() == vector["issuer"]
+    assert invitation.seed == (None if vector["seed"] is None else bytes.fromhex(vector["seed"]))
+    assert (invitation.expires, invitation.name) == (vector["expires"], vector["suggested_name"])
+    assert list(invitation.addresses) == vector["addresses"]
+    assert invitation.id.hex() == vector["id"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
+def test_refused_vectors(vector: dict[str, str]) -> None:
+    with pytest.raises({"JoinError": JoinError, "InvalidInputError": InvalidInputError}[vector["error"]]) as caught:
+        Invitation.parse(vector["uri"])
+    assert vector["says"] in str(caught.value)
+
+
+# --- what can be wrong with a text ------------------------------------------------------------------------------------
+
+
+def said(text: str) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        Invitation.parse(text)
+    assert caught.value.hint
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "http://example.org", "walyti:abc", "bafkrei"])
+def test_other_text_is_no_invitation(text: str) -> None:
+    assert "not an invitation" in said(text)
+
+
+def test_every_cut_is_said_to_be_one() -> None:
+    uri = str(FULL)
+    for end in range(len("walytis:"), len(uri)):
+        assert "cut short" in said(uri[:end])
+
+
+def test_every_mistyped_letter_is_found() -> None:
+    uri = str(FULL)
+    for at in range(len("walytis:"), len(uri)):
+        for letter in ("a" if uri[at] != "a" else "b", "7" if uri[at] != "7" else "6", "1"):
+            assert re.search("mistyped|cut short", said(uri[:at] + letter + uri[at + 1 :]))
+    assert "mistyped" in said(uri[:50] + uri[51] + uri[50] + uri[52:]) or uri[50] == uri[51]
+    assert "mistyped" in said(uri + "aa")
+    assert "too long" in said("walytis:" + "a" * 10_000)
+
+
+def sealed(whole: bytes) -> str:
+    """A URI of any bytes, with the right length and checksum."""
+    whole = whole[:1] + (len(whole) + 4).to_bytes(2, "big") + whole[3:]
+    return "walytis:" + _base32(whole + _checksum(whole))
+
+
+def test_a_newer_version_is_said_to_be_one() -> None:
+    for version in (2, 255):
+        with pytest.raises(JoinError) as caught:
+            Invitation.parse(sealed(bytes([version]) + b"\0\0" + b"whatever comes"))
+        assert "newer" in str(caught.value)
+        assert "Update" in caught.value.hint
+
+
+@given(st.randoms(use_true_random=False))
+def test_odd_bytes_under_a_good_checksum_are_refused_or_read_back(rng: random.Random) -> None:
+    data = bytearray(_unarmour(str(FULL))[:-4])
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(3, len(data))
+        match rng.randrange(3):
+            case 0:
+                data[at] = rng.randrange(256)
+            case 1:
+                del data[at:][: rng.randint(1, 20)]
+            case _:
+                data[at:at] = rng.randbytes(rng.randint(1, 4))
+    uri = sealed(bytes(data))
+    try:
+        read = Invitation.parse(uri)
+    except InvalidInputError:
+        return
+    assert str(read) == uri
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chain_id": BlockId(bytes(36))},
+        {"issuer": bytes(31)},
+        {"seed": bytes(15)},
+        {"expires": -1},
+        {"expires": 2**40},
+        {"name": "x" * (MAX_NAME_BYTES + 1)},
+        {"name": "a\nb"},
+        {"name": "\x1b[2J"},
+        {"addresses": ("/ip4/192.0.2.1/tcp/1",) * (MAX_ADDRESSES + 1)},
+        {"addresses": ("",)},
+        {"addresses": ("a b",)},
+        {"addresses": ("ü",)},
+        {"addresses": ("x" * 256,)},
+    ],
+    ids=repr,
+)
+def test_fields_outside_their_limits_are_refused(change: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"chain_id": CHAIN, "issuer": ISSUER, **change}
+    with pytest.raises(InvalidInputError):
+        Invitation(**fields)
+
+
+def test_a_suggested_name_always_fits() -> None:
+    for name in ("plain", "ü" * 40, "a\x00b\n\u202ec", "x" * 31 + "ü", "\ud800", "   "):
+        suggested = suggest_name(name)
+        assert Invitation(chain_id=CHAIN, issuer=ISSUER, name=suggested).name == suggested
+    assert suggest_name("plain") == "plain"
+    assert suggest_name("x" * 31 + "ü") == "x" * 31
+
+
+def test_an_id_names_one_invitation_to_one_chain() -> None:
+    """C42: to those who know the chain id it tells nothing without the seed."""
+    ids = {invitation_id(chain, seed) for chain in (CHAIN, BlockId.of(b"")) for seed in (None, SEED, bytes(16))}
+    assert len(ids) == 6
+    assert FULL.id == invitation_id(CHAIN, SEED)
+
+
+def test_only_the_uri_shows_the_seed() -> None:
+    record = InvitationRecord(id=FULL.id, seed=SEED)
+    for shown in (repr(FULL), repr(record), str(record), f"{record}", repr([record, FULL])):
+        assert SEED.hex() not in shown
+        assert repr(SEED)[2:-1] not in shown
+        assert "walytis:" not in shown
+
+
+# --- the record -----------------------------------------------------------------------------------------------------
+
+ALICE, BOB = b"a" * 32, b"b" * 32
+
+
+def record(**fields: Any) -> InvitationRecord:
+    return InvitationRecord(id=FULL.id, seed=SEED, **fields)
+
+
+def test_a_single_use_belongs_to_the_node_key_that_took_it() -> None:
+    """C39: a second peer is refused, the first may retry after a cut."""
+    fresh = record()
+    assert judge(fresh, ALICE, 0) is None
+    used = fresh.used(ALICE)
+    assert used.used(ALICE) == used
+    assert judge(used, ALICE, 10**9) is None
+    assert judge(used, BOB, 0) is JoinRefusal.USED
+
+
+def test_uses_are_counted_by_node_key() -> None:
+    """C39: reusable."""
+    kept = record(uses=2).used(ALICE).used(ALICE)
+    assert judge(kept, BOB, 0) is None
+    kept = kept.used(BOB)
+    assert judge(kept, b"c" * 32, 0) is JoinRefusal.USED
+    unlimited = record(uses=None)
+    for n in range(100):
+        unlimited = unlimited.used(bytes([n]) * 32)
+    assert judge(unlimited, BOB, 0) is None
+    assert len(unlimited.encode()) < 100, "an open number of uses grows no record"
+
+
+def test_nobody_uses_what_expired_or_was_revoked() -> None:
+    """C39: not even who used it before."""
+    kept = record(expires=1000).used(ALICE)
+    assert judge(kept, ALICE, 999) is None
+    for node in (ALICE, BOB):
+        assert judge(kept, node, 1000) is JoinRefusal.EXPIRED
+        assert judge(record(revoked=True, expires=1000).used(ALICE), node, 5) is JoinRefusal.REVOKED
+
+
+records = st.builds(
+    InvitationRecord,
+    id=st.binary(min_size=16, max_size=16),
+    seed=st.binary(min_size=16, max_size=16),
+    uses=st.none() | st.integers(1, MAX_USES),
+    expires=st.none() | st.integers(0, 2**37),
+    write=st.booleans(),
+    revoked=st.booleans(),
+    used_by=st.frozensets(st.binary(min_size=32, max_size=32), max_size=4),
+)
+
+
+@given(records)
+def test_a_record_is_read_as_it_was_written(kept: InvitationRecord) -> None:
+    assert InvitationRecord.decode(kept.encode()) == kept
+
+
+def test_a_full_record_fits_the_reader() -> None:
+    kept = record(uses=MAX_USES)
+    for n in range(MAX_USES):
+        kept = kept.used(n.to_bytes(32, "big"))
+    assert InvitationRecord.decode(kept.encode()) == kept
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff", record().encode()[:-1], b"\x88\x02" + record().encode()[2:]])
+def test_a_record_that_cannot_be_read_is_an_error_of_the_store(data: bytes) -> None:
+    with pytest.raises(StorageError):
+        InvitationRecord.decode(data)
+
+
+@pytest.mark.parametrize("fields", [{"uses": 0}, {"uses": MAX_USES + 1}, {"expires": -1}], ids=repr)
+def test_records_have_their_limits(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        record(**fields)

@@ -1,0 +1,73 @@
+"""A nonlinear DAG blockchain on IPFS pubsub: shared logs without servers.
+
+Open a `Node`, make or join a `Chain`, append blocks and follow those of others.
+"""
+
+from walytis_core.block import Block, Content
+from walytis_core.chain import Chain, ChainStatus, PeerInfo
+from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import (
+    CallError,
+    ClosedError,
+    InUseError,
+    InvalidInputError,
+    JoinError,
+    LocalError,
+    LockedError,
+    NotAllowedError,
+    NotFoundError,
+    Reason,
+    RemoteError,
+    StorageError,
+    UnavailableError,
+    WalytisError,
+)
+from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
+from walytis_core.invitation import Invitation, InvitationRecord
+from walytis_core.layer import Layer
+from walytis_core.limits import Limits
+from walytis_core.node import Node, NodeStats
+from walytis_core.pending import Pending
+from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.standing import Obeyed, Standing, Void, Wait
+
+__all__ = [
+    "Arrived",
+    "Block",
+    "BlockId",
+    "CallError",
+    "Chain",
+    "ChainStatus",
+    "Cid",
+    "ClosedError",
+    "Content",
+    "Ed25519Signer",
+    "Feed",
+    "FeedEvent",
+    "InUseError",
+    "InvalidInputError",
+    "Invitation",
+    "InvitationRecord",
+    "JoinError",
+    "Layer",
+    "Limits",
+    "LocalError",
+    "LockedError",
+    "Node",
+    "NodeStats",
+    "NotAllowedError",
+    "NotFoundError",
+    "Obeyed",
+    "PeerInfo",
+    "Pending",
+    "Reason",
+    "RemoteError",
+    "Revised",
+    "Signer",
+    "Standing",
+    "StorageError",
+    "UnavailableError",
+    "Void",
+    "Wait",
+    "WalytisError",
+]

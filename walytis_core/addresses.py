@@ -1,0 +1,222 @@
+"""Where peers were reached, and whom to dial next: a pure state machine, fed with what happened.
+
+Decides the order in which a peer's addresses are tried, and when a peer that is away is tried again. Invariants: a
+peer that is connected or being dialled is never due; at most `MAX_DIALLING` are being dialled; what peers say about
+addresses is bounded in length and number, never displaces an address that worked, and an address is only ever kept
+under the peer it names. It has no clock, no randomness and no IO: `now` is in seconds of one clock that goes on
+across restarts, `jitter` a random number from 0 to 1. It knows nothing of chains or transports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from walytis_core.limits import Limits
+
+__all__ = ["AddressBook"]
+
+MAX_ADDRESSES = 8  # of one peer
+MAX_ADDRESS_CHARS = 256
+MAX_DIALLING = 8
+FIRST_DELAY_S = 0.5  # from a lost connection or a first failure to the next try
+MAX_DELAY_S = 300.0
+MAX_DOUBLINGS = 16  # far above MAX_DELAY_S; keeps numbers small
+
+
+@dataclass(slots=True)
+class _Address:
+    text: str
+    last_ok: float | None = None
+    failures: int = 0  # since it last worked
+    round_trip_s: float | None = None
+
+    def rank(self) -> tuple[bool, int, float, float]:
+        """Smaller is better: worked before, failed less since, faster, worked later."""
+        trip = float("inf") if self.round_trip_s is None else self.round_trip_s
+        return self.last_ok is None, self.failures, trip, -(self.last_ok or 0.0)
+
+
+@dataclass(slots=True)
+class _Peer:
+    addresses: list[_Address] = field(default_factory=list)
+    connected: bool = False
+    dialling: bool = False
+    tries: int = 0  # in a row that failed
+    next_dial: float = 0.0
+
+    def last_ok(self) -> float:
+        return max((address.last_ok or 0.0 for address in self.addresses), default=0.0)
+
+
+class AddressBook:
+    """The addresses of the peers a node has met.
+
+    Args:
+        limit: How many peers are remembered; who worked longest ago goes first.
+
+    Example:
+        >>> book = AddressBook()
+        >>> book.learn("bob", ["/ip4/192.0.2.1/tcp/4001/p2p/bob"], now=10.0)
+        >>> book.due(10.0)
+        [('bob', ['/ip4/192.0.2.1/tcp/4001/p2p/bob'])]
+        >>> book.failed("bob", now=11.0, jitter=0.5)
+        >>> book.due(11.4), book.next_due()
+        ([], 11.5)
+    """
+
+    def __init__(self, limit: int = Limits.idle_peers_remembered) -> None:
+        self._limit = limit
+        self._peers: dict[str, _Peer] = {}
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._peers
+
+    # --- what happened ---
+
+    def learn(self, peer: str, addresses: Iterable[str], now: float) -> None:
+        """Takes in addresses that were heard of; hostile ones are left out without a word."""
+        heard = [text for text in _first(addresses) if _is_sound(peer, text)]
+        known = self._peers.get(peer)
+        if known is None:
+            if not heard:
+                return
+            known = self._peers[peer] = _Peer(next_dial=now)
+        texts = {address.text for address in known.addresses}
+        fresh = [_Address(text) for text in dict.fromkeys(heard) if text not in texts]
+        proven = [address for address in known.addresses if address.last_ok is not None]
+        rest = [address for address in known.addresses if address.last_ok is None]
+        room = MAX_ADDRESSES - len(proven)
+        known.addresses = proven + ([*rest, *fresh][-room:] if room > 0 else [])
+        self._evict(keep=peer)
+
+    def connected(self, peer: str, address: str | None, now: float, *, round_trip_s: float | None = None) -> None:
+        """A peer is connected: at this address, or None when it dialled us."""
+        known = self._peers.setdefault(peer, _Peer())
+        known.connected, known.dialling, known.tries = True, False, 0
+        if address is not None and _is_sound(peer, address):
+            entry = next((entry for entry in known.addresses if entry.text == address), None)
+            if entry is None:
+                entry = _Address(address)
+                known.addresses = [entry, *sorted(known.addresses, key=_Address.rank)[: MAX_ADDRESSES - 1]]
+            entry.last_ok, entry.failures = now, 0
+            entry.round_trip_s = entry.round_trip_s if round_trip_s is None else round_trip_s
+        self._evict(keep=peer)
+
+    def disconnected(self, peer: str, now: float, *, jitter: float) -> None:
+        """A peer is gone; it is tried again soon, unless no address of it is known."""
+        known = self._peers.get(peer)
+        if known is None:
+            return
+        known.connected = False
+        known.next_dial = now + FIRST_DELAY_S * jitter
+        if not known.addresses:
+            del self._peers[peer]
+
+    def failed(self, peer: str, now: float, *, jitter: float, addresses: Sequence[str] | None = None) -> None:
+        """Dialling a peer failed at these addresses, or at all of them; the next try is after twice the time."""
+        known = self._peers.get(peer)
+        if known is None:
+            return
+        known.dialling = False
+        for entry in known.addresses:
+            if addresses is None or entry.text in addresses:
+                entry.failures += 1
+        delay = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(known.tries, MAX_DOUBLINGS))
+        known.tries += 1
+        known.next_dial = now + delay * (0.5 + jitter)
+
+    def forget(self, peer: str) -> None:
+        """The peer is of no interest any more."""
+        self._peers.pop(peer, None)
+
+    # --- what to do ---
+
+    def best(self, peer: str) -> list[str]:
+        """The addresses of a peer, the most promising first."""
+        known = self._peers.get(peer)
+        return [] if known is None else [entry.text for entry in sorted(known.addresses, key=_Address.rank)]
+
+    def due(self, now: float) -> list[tuple[str, list[str]]]:
+        """The peers to dial now, each with its addresses, best first.
+
+        They count as being dialled until `connected`, `disconnected` or `failed` says what came of it.
+        """
+        room = MAX_DIALLING - sum(known.dialling for known in self._peers.values())
+        waiting = [(known.next_dial, peer) for peer, known in self._peers.items() if _is_away(known)]
+        chosen = [peer for due, peer in sorted(waiting) if due <= now][: max(0, room)]
+        for peer in chosen:
+            self._peers[peer].dialling = True
+        return [(peer, self.best(peer)) for peer in chosen]
+
+    def next_due(self) -> float | None:
+        """When the next peer falls due; None when there is none to wait for, or no more may be dialled now."""
+        if sum(known.dialling for known in self._peers.values()) >= MAX_DIALLING:
+            return None
+        return min((known.next_dial for known in self._peers.values() if _is_away(known)), default=None)
+
+    # --- to keep it ---
+
+    def to_data(self) -> list[list[object]]:
+        """Everything worth keeping, as plain lists: ``[peer, [[address, last_ok_ms, failures, round_trip_us]]]``."""
+        return [
+            [peer, [_to_data(entry) for entry in known.addresses]]
+            for peer, known in self._peers.items()
+            if known.addresses
+        ]
+
+    @classmethod
+    def from_data(cls, data: object, limit: int = Limits.idle_peers_remembered) -> AddressBook:
+        """The book that `to_data` gave; all its peers are due. What does not parse is left out."""
+        book = cls(limit)
+        for row in data if isinstance(data, list) else []:
+            match row:
+                case [str(peer), list(entries)]:
+                    found = [entry for one in entries[:MAX_ADDRESSES] if (entry := _from_data(peer, one))]
+                    if found and len(book) < limit:
+                        book._peers[peer] = _Peer(found)
+                case _:
+                    pass
+        return book
+
+    def _evict(self, keep: str) -> None:
+        idle = [peer for peer, known in self._peers.items() if not known.connected and peer != keep]
+        idle.sort(key=lambda peer: self._peers[peer].last_ok())
+        for peer in idle[: max(0, len(self._peers) - self._limit)]:
+            del self._peers[peer]
+
+
+def _is_away(known: _Peer) -> bool:
+    return bool(known.addresses) and not known.connected and not known.dialling
+
+
+def _first(addresses: Iterable[str]) -> list[str]:
+    """A bounded number of what may be many."""
+    return [text for text, _ in zip(addresses, range(2 * MAX_ADDRESSES), strict=False)]
+
+
+def _is_sound(peer: str, text: object) -> bool:
+    """Whether this can be an address of the peer; whether anybody answers there is another matter."""
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= MAX_ADDRESS_CHARS
+        and text.isascii()
+        and text.isprintable()
+        and text.startswith("/")
+        and text.endswith(f"/p2p/{peer}")
+    )
+
+
+def _to_data(entry: _Address) -> list[object]:
+    last_ok_ms = round((entry.last_ok or 0.0) * 1000)
+    return [entry.text, last_ok_ms, entry.failures, round((entry.round_trip_s or 0.0) * 1_000_000)]
+
+
+def _from_data(peer: str, data: object) -> _Address | None:
+    match data:
+        case [str(text), int(last_ok_ms), int(failures), int(trip_us)] if _is_sound(peer, text):
+            return _Address(text, last_ok_ms / 1000 or None, failures, trip_us / 1_000_000 or None)
+    return None

@@ -1,0 +1,219 @@
+"""Invitations at work: issuing them, honouring them over a stream, and joining with one.
+
+The handshakes are decided in `joining.py` and `invitation.py`; here they are performed. Invariants: a use is counted, and
+a writer admitted, durably before anything is handed over; only the issuer's record counts, whatever a URI says; a join
+that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import trio
+
+from walytis_core.block import Draft, draft
+from walytis_core.cid import BlockId
+from walytis_core.engine import Engine
+from walytis_core.errors import InvalidInputError, JoinError, NotAllowedError, NotFoundError, RemoteError, UnavailableError
+from walytis_core.invitation import MAX_ADDRESSES, SEED_BYTES, Invitation, InvitationRecord, JoinRefusal, judge, suggest_name
+from walytis_core.joining import ISSUER_ENTROPY_BYTES, JOINER_ENTROPY_BYTES, Claim, Ends, Grant, Issuer, Joiner, Terms
+from walytis_core.limits import Limits
+from walytis_core.network.port import Network, Stream
+from walytis_core.policy import ADMIT, encode_admit
+from walytis_core.seals import ChainSecret
+from walytis_core.session import Frames
+from walytis_core.signer import MULTIKEY_PREFIX, Signer
+from walytis_core.store.port import ChainStore
+
+JOIN_PROTOCOL: Final = "/x/walytis/join/1"
+_RECORD: Final = "invite/"
+_ADMITTED: Final = "admitted/"
+
+
+class Inviter(NamedTuple):
+    """A chain as its issuer needs it."""
+
+    engine: Engine
+    name: str
+    secret: ChainSecret | None
+    append_admit: Callable[[bytes], BlockId]
+    """Admits an author key; raises `NotAllowedError` when this node may not."""
+
+
+class Invitations:
+    """The invitations that this node issued for one chain, kept in its store."""
+
+    def __init__(self, store: ChainStore) -> None:
+        self._store = store
+
+    def all(self) -> list[InvitationRecord]:
+        """The records, revoked and used ones too."""
+        return [InvitationRecord.decode(data) for data in self._store.items(_RECORD).values()]
+
+    def add(self, record: InvitationRecord) -> None:
+        """Keeps a record durably, in place of an older one with its id."""
+        self._store.put(_RECORD + record.id.hex(), record.encode())
+
+    def get(self, id: bytes) -> InvitationRecord | None:
+        """A record, or None."""
+        data = self._store.get(_RECORD + id.hex())
+        return None if data is None else InvitationRecord.decode(data)
+
+    def revoke(self, id: bytes) -> None:
+        """Takes an invitation back. Raises `NotFoundError` when there is none with this id."""
+        record = self.get(id)
+        if record is None:
+            raise NotFoundError("there is no invitation with this id", hint="`invitations()` lists them.")
+        self.add(replace(record, revoked=True))
+
+
+def expiry_of(expires: timedelta | datetime | None) -> int | None:
+    """Seconds since the epoch from what a user gives.
+
+    Raises:
+        InvalidInputError: It lies in the past, or has no time zone.
+    """
+    if expires is None:
+        return None
+    if isinstance(expires, timedelta):
+        at = time.time() + expires.total_seconds()
+    elif expires.tzinfo is None:
+        raise InvalidInputError("expires needs a time zone", hint="Use datetime.now(UTC) + ..., or a timedelta.")
+    else:
+        at = expires.timestamp()
+    if at <= time.time():
+        raise InvalidInputError("expires lies in the past")
+    return int(at)
+
+
+# --- the issuer's side -------------------------------------------------------------------------------------------
+
+
+async def answer_join(
+    stream: Stream, node: Signer, network: Network, find: Callable[[bytes], Terms | None],
+    inviter: Callable[[BlockId], Inviter | None],
+) -> RemoteError | None:  # fmt: skip
+    """Answers one stream of the join protocol.
+
+    Args:
+        find: The terms of an invitation, by its id.
+        inviter: A chain, by its id.
+
+    Returns:
+        What the peer did wrong, if anything.
+    """
+    frames = Frames(stream)
+    issuer = Issuer(node, Ends(stream.peer, network.peer_id), os.urandom(ISSUER_ENTROPY_BYTES), find)
+    with trio.move_on_after(Limits.handshake_timeout_s):
+        try:
+            await frames.send(issuer.challenge)
+            asked = issuer.receive(await frames.receive())
+            chain = None if asked.claim is None else inviter(asked.claim.chain_id)
+            if asked.claim is None or chain is None:
+                await frames.send(issuer.refuse())
+                return RemoteError(asked.reason) if asked.reason else None
+            answer = await trio.to_thread.run_sync(_decide, issuer, asked.claim, chain)
+            await frames.send(answer)
+            await stream.receive(1)  # the joiner closes: the answer has gone over
+        except UnavailableError:
+            return None
+        except RemoteError as error:
+            return error
+    return None
+
+
+def _decide(issuer: Issuer, claim: Claim, chain: Inviter) -> bytes:
+    """Judges a proven claim; counts the use and admits the author before it grants."""
+    store, genesis = chain.engine.store, chain.engine.genesis
+    block = chain.engine.block(genesis.id)
+    if genesis.policy.is_open:
+        return issuer.grant(Grant(block, None, None, chain.name, store.count))
+    with chain.engine.exclusive():
+        invitations = Invitations(store)
+        record = invitations.get(claim.invitation_id)
+        refusal = judge(record, claim.node_key, int(time.time())) if record else JoinRefusal.NOT_HONOURED
+        if record is None or refusal is not None:
+            return issuer.refuse(refusal or JoinRefusal.NOT_HONOURED)
+        if record.used(claim.node_key) != record:
+            invitations.add(record.used(claim.node_key))
+        try:
+            admit = _admit(chain, claim.author) if genesis.policy.writers is not None and record.write else None
+        except (NotAllowedError, UnavailableError):
+            return issuer.refuse(JoinRefusal.NOT_NOW)
+        admit_block = None if admit is None else chain.engine.block(admit)
+        return issuer.grant(Grant(block, chain.secret, admit_block, chain.name, store.count))
+
+
+def _admit(chain: Inviter, author: bytes) -> BlockId | None:
+    """The block that admits an author; None when the genesis lists it."""
+    if author in (chain.engine.genesis.policy.writers or ()):
+        return None
+    key = _ADMITTED + author.hex()
+    known = chain.engine.store.get(key)
+    if known is not None:
+        return BlockId(known)
+    id = chain.append_admit(author)
+    chain.engine.store.put(key, id)
+    return id
+
+
+def admit_draft(author: bytes) -> Draft:
+    """The draft of a `core/admit` block."""
+    return draft(encode_admit([author]), type=ADMIT)
+
+
+# --- the joiner's side -------------------------------------------------------------------------------------------
+
+
+async def ask_to_join(network: Network, peer: str, invitation: Invitation, node: Signer, author: Signer) -> Grant:
+    """Asks the issuer, over a stream, to be let in.
+
+    Raises:
+        JoinError: The issuer refuses, or hands over something else than the invitation says.
+        UnavailableError: The issuer is gone or takes too long: trying again can help.
+    """
+    stream = await network.open_stream(peer, JOIN_PROTOCOL)
+    try:
+        frames = Frames(stream)
+        ends = Ends(joiner=network.peer_id, issuer=peer)
+        machine = Joiner(invitation, node, author, ends, os.urandom(JOINER_ENTROPY_BYTES))
+        with trio.move_on_after(Limits.handshake_timeout_s):
+            step = machine.receive(await frames.receive())
+            await frames.send(step.send)
+            step = machine.receive(await frames.receive())
+            if step.grant is not None:
+                return step.grant
+            if step.refused is JoinRefusal.NOT_NOW:
+                raise UnavailableError(f"the inviter said: {step.refused.value}")
+            raise JoinError((step.refused or JoinRefusal.NOT_HONOURED).value)
+        raise UnavailableError("the inviter takes too long to answer")
+    except RemoteError as error:
+        raise JoinError("the peer at the invitation's address is not its issuer, or hands over another chain") from error
+    finally:
+        await stream.close()
+
+
+def new_invitation(
+    engine: Engine, node: Signer, addresses: list[str], name: str, *, uses: int | None, expires: int | None, write: bool
+) -> tuple[Invitation, InvitationRecord | None]:
+    """Makes an invitation, and its record where the chain is not open to all.
+
+    Raises:
+        InvalidInputError: `uses` on a chain open to all.
+    """
+    policy = engine.genesis.policy
+    seed = None if policy.is_open else os.urandom(SEED_BYTES)
+    if policy.is_open and uses not in (None, 1):
+        raise InvalidInputError("everyone may read and write this chain: an invitation is an address, uses do not apply")
+    invitation = Invitation(
+        chain_id=engine.genesis.id, issuer=node.key[len(MULTIKEY_PREFIX) :], addresses=tuple(addresses[:MAX_ADDRESSES]),
+        seed=seed, expires=expires, name=suggest_name(name),
+    )  # fmt: skip
+    if seed is None:
+        return invitation, None
+    return invitation, InvitationRecord(id=invitation.id, seed=seed, uses=uses, expires=expires, write=write)

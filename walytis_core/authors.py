@@ -1,0 +1,91 @@
+"""The key that this node writes a chain with, and when it may be used.
+
+A node never forks itself (DESIGN 3.1): a key of its own making is replaced by a fresh one when peers turn out to hold
+newer blocks by it, when it is proven to have forked, or when the directory is a copy; a key that was given, or that a
+chain's writers list, cannot be replaced, so it waits until a sync has shown what peers hold by it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from walytis_core.cid import BlockId
+from walytis_core.errors import UnavailableError
+from walytis_core.events import Arrived, Change, Forked, Synced
+from walytis_core.keys import Keys
+from walytis_core.policy import Genesis
+from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.store.port import ChainStore
+
+_START, _UNSURE = "author/start", "author/unsure"
+
+
+def author_key_name(chain_id: BlockId) -> str:
+    """The name under which a chain's own author key is kept."""
+    return f"author-{chain_id}"
+
+
+class OwnAuthor:
+    """This node's author on one chain.
+
+    Args:
+        given: A signer that the app or a layer brought; None to use a key of this node's making.
+        is_copy: Whether the directory was restored from a copy.
+    """
+
+    def __init__(self, genesis: Genesis, store: ChainStore, keys: Keys, given: Signer | None, *, is_copy: bool) -> None:
+        self._store = store
+        self._keys = keys
+        self._name = author_key_name(genesis.id)
+        self._is_given = given is not None
+        self._is_replaceable = given is None and genesis.policy.writers is None
+        start = store.get(_START)
+        self.start = None if start is None else BlockId(start)
+        seed = keys.get(self._name)
+        self.signer: Signer = given or Ed25519Signer(seed or self._fresh())
+        if is_copy:
+            self._doubt()
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether peers may hold newer blocks by this key than we do."""
+        return self._store.get(_UNSURE) is not None
+
+    def require_sure(self) -> None:
+        """Raises `UnavailableError` while appending could fork the author."""
+        if self.is_unsure:
+            raise UnavailableError(
+                "this key may have written more than this copy holds, so it writes only after a sync",
+                hint="Go online until a peer of the chain has been met, then try again.",
+            )
+
+    def set_start(self, admit: BlockId | None) -> None:
+        """The `core/admit` block that lists the key."""
+        self.start = admit
+        self._store.put(_START, admit)
+
+    def set_unsure(self) -> None:
+        """A given key is used for the first time here: what it wrote elsewhere is not known yet."""
+        self._store.put(_UNSURE, b"1")
+
+    def tell(self, change: Change) -> None:
+        """A change of the chain; called under the engine's lock."""
+        match change:
+            case Arrived(blocks, False) if any(block.author == self.signer.key for block in blocks):
+                if self._is_replaceable:
+                    self._doubt()
+            case Forked(author, _) if author == self.signer.key:
+                self._doubt()
+            case Synced() if self.is_unsure:
+                self._store.put(_UNSURE, None)
+
+    def _doubt(self) -> None:
+        if self._is_replaceable:
+            self.signer = Ed25519Signer(self._fresh())
+        else:
+            self.set_unsure()
+
+    def _fresh(self) -> bytes:
+        seed = os.urandom(32)
+        self._keys.put(self._name, seed)
+        return seed

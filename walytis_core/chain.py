@@ -1,0 +1,512 @@
+"""`Chain`: the handle that users hold. It turns calls into drafts, queries and feeds; it decides nothing.
+
+Reading and appending never wait for the network. Everything here may be called from any thread, and from a running
+asyncio loop.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from walytis_core import content
+from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invitation
+from walytis_core.authors import OwnAuthor
+from walytis_core.block import Block, Content, Draft, decode, draft
+from walytis_core.cid import BlockId, Cid
+from walytis_core.engine import Engine
+from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError, NotFoundError
+from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Via
+from walytis_core.invitation import Invitation, InvitationRecord
+from walytis_core.standing import OBEYED, Standing
+from walytis_core.limits import Limits
+from walytis_core.pending import Pending
+from walytis_core.policy import Policy
+from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
+
+if TYPE_CHECKING:
+    from walytis_core.node import Node
+
+_PAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """A peer of a chain that is online.
+
+    Attributes:
+        peer: The transport's peer id.
+        node_key: Its node key, proven at the opening of the stream; 32 bytes.
+        last_contact: When something last came from it; seconds since the epoch.
+    """
+
+    peer: str
+    node_key: bytes
+    last_contact: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainStatus:
+    """Why a chain is, or is not, in sync.
+
+    Attributes:
+        blocks: How many blocks are held.
+        heads: How many blocks nobody has built on.
+        peers: Online peers with an open stream.
+        last_contact: Seconds since the epoch; None when nobody was met since the node was opened.
+        pulling_from: The peer from which blocks are being fetched now.
+        parked: Blocks that wait for others that are missing.
+        missing: How many blocks they wait for.
+        refused: What peers sent that was refused, counted by reason.
+        forked_authors: Authors that are proven to have equivocated.
+        corrupt: Blocks that were found damaged on disk and are fetched again.
+        writable: Why this node may not append now; None when it may.
+        followers: The last error of each callback follower, by name; None where all is well.
+    """
+
+    blocks: int
+    heads: int
+    peers: int
+    last_contact: float | None
+    pulling_from: str | None
+    parked: int
+    missing: int
+    refused: Mapping[str, int]
+    forked_authors: int
+    corrupt: int
+    writable: str | None
+    followers: Mapping[str, str | None]
+
+
+class Chain:
+    """A shared log: this node's copy of it.
+
+    >>> from walytis_core import Node
+    >>> with Node.in_memory() as node:
+    ...     chain = node.create_chain("notes")
+    ...     block = chain.append(b"hello", topics=["greeting"])
+    ...     [found.payload for found in chain.blocks(topic="greeting")]
+    [b'hello']
+    """
+
+    def __init__(self, node: Node, engine: Engine, author: OwnAuthor) -> None:
+        self._node = node
+        self.engine = engine
+        self.own_author = author
+        self.tables = engine.store
+        self._feeds: list[Feed] = []
+        self._followers: dict[str, Follower] = {}
+        self._is_closed = False
+        engine.listen(author.tell)
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> BlockId:
+        """The chain's id: the id of its genesis block."""
+        return self.engine.genesis.id
+
+    @property
+    def name(self) -> str:
+        """The chain's name on this node."""
+        return self._node.name_of(self.id)
+
+    @property
+    def policy(self) -> Policy:
+        """Who may write and read."""
+        return self.engine.genesis.policy
+
+    @property
+    def author(self) -> bytes:
+        """The multikey that this node writes with."""
+        return self.own_author.signer.key
+
+    @property
+    def heads(self) -> Sequence[BlockId]:
+        """The blocks that none names as parent or prev, the longest held first."""
+        return tuple(id for id in self.engine.replica.members.heads if id != self.id)
+
+    @property
+    def height(self) -> int:
+        """The greatest height of a block; 0 when there is none."""
+        return max(self.engine.replica.members.heads.values(), default=0)
+
+    def __len__(self) -> int:
+        return self.tables.count
+
+    def __repr__(self) -> str:
+        return f"Chain({self.name!r}, {self.id.short}, {len(self)} blocks)"
+
+    # --- appending -----------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        payload: bytes | BinaryIO,
+        *,
+        topics: Collection[str] = (),
+        type: str = "",
+        ext: Mapping[str, bytes] | None = None,
+    ) -> Block:
+        """Adds a block to the chain and offers it to the peers that are there.
+
+        Returns once the block is on disk. Its parents are the heads at this moment, so everything this replica has
+        seen comes before it. Peers that are away get it when they next meet anyone who has it.
+
+        Args:
+            payload: Bytes, or a binary stream. Up to `Limits.max_payload_bytes` go into the block; longer content
+                becomes a UnixFS file that peers fetch when they want it.
+            topics: Labels kept in the clear, to filter by without reading payloads; at most 16.
+            type: The layer's payload type, e.g. ``"identities/renewed"``; empty for app data. ``core/`` is reserved.
+            ext: Extension fields, at most 1 KiB; kept and ignored by those who do not know them.
+
+        Raises:
+            InvalidInputError: Something is outside its limits; nothing was written.
+            NotAllowedError: This node's key may not write to this chain.
+            UnavailableError: This directory is a copy, and its key may write only after a sync.
+            StorageError: The disk refused; nothing was written.
+            ClosedError: The node has been closed.
+        """
+        return self.append_many([payload], topics=topics, type=type, ext=ext)[0]
+
+    def append_many(
+        self,
+        payloads: Iterable[bytes | BinaryIO],
+        *,
+        topics: Collection[str] = (),
+        type: str = "",
+        ext: Mapping[str, bytes] | None = None,
+    ) -> Sequence[Block]:
+        """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
+        self._require_open()
+        if type.startswith("core/"):
+            raise InvalidInputError("types that start with core/ are the library's own")
+        template = draft(b"", topics=topics, type=type, ext=ext)
+        return self._append([self._draft(payload, template) for payload in payloads])
+
+    def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
+        self.own_author.require_sure()
+        blocks = self.engine.append(drafts, self.own_author.signer, self.own_author.start)
+        return [self._readable(block) for block in blocks]
+
+    def _draft(self, payload: bytes | BinaryIO, template: Draft) -> Draft:
+        if isinstance(payload, (bytearray, memoryview)):
+            payload = bytes(payload)
+        if isinstance(payload, bytes):
+            if len(payload) <= Limits.max_payload_bytes:
+                return template._replace(body=payload)
+            payload = io.BytesIO(payload)
+        if not hasattr(payload, "read"):
+            raise InvalidInputError("a payload is bytes, or a binary stream", hint="Encode text first: text.encode().")
+        start = payload.read(Limits.max_payload_bytes + 1)
+        if len(start) <= Limits.max_payload_bytes:
+            return template._replace(body=start)
+        return template._replace(body=content.build(_Rejoined(start, payload), self.tables.put_side))
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def block(self, id: BlockId | str) -> Block:
+        """A block by id. Raises `NotFoundError` when it is not held."""
+        wanted = BlockId.parse(id) if isinstance(id, str) else BlockId(id)
+        if wanted == self.id:
+            raise NotFoundError("the genesis is not a block of the chain's content")
+        encoded = self.tables.encoded([wanted]).get(wanted)
+        if encoded is None or wanted in self.tables.unfolded():
+            raise NotFoundError("this chain holds no such block here")
+        return self._readable(decode(encoded, wanted))
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, bytes) and id != self.id and bool(self.tables.known([id]))
+
+    def blocks(
+        self,
+        *,
+        topic: str | None = None,
+        type: str | None = None,
+        author: bytes | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Block]:
+        """Blocks in the order in which they came to this node.
+
+        Args:
+            topic: Only blocks with this topic.
+            type: Only blocks of this type.
+            author: Only blocks by this multikey.
+            since: Only blocks that came after this cursor (`Arrived.number`, `cursor()`).
+            until: Only blocks that came up to this cursor.
+            after: Only blocks dated at or after this instant, by their authors' clocks.
+            before: Only blocks dated before this instant.
+            newest_first: Whether to turn the order round.
+            limit: At most so many.
+        """
+        query = Query(topic, type, author, since, until, _ms(after), _ms(before))
+        return (self._readable(decode(row.encoded, row.id)) for row in self._rows(query, newest_first, limit))
+
+    def _rows(self, query: Query, newest_first: bool, limit: int | None) -> Iterator[Row]:
+        left = limit
+        while left is None or left > 0:
+            rows = self.tables.query(query, newest_first, _PAGE if left is None else min(left, _PAGE))
+            yield from rows
+            if not rows:
+                return
+            left = None if left is None else left - len(rows)
+            last = rows[-1].number
+            query = query._replace(until=last - 1) if newest_first else query._replace(since=last)
+
+    def cursor(self) -> int:
+        """The cursor of what has come so far: ``blocks(since=chain.cursor())`` gives what comes later."""
+        return self.tables.last
+
+    def linear(self) -> Iterator[Block]:
+        """All blocks in the canonical order: the same on every node that holds the same blocks."""
+        at: Position | None = None
+        while rows := self.tables.canonical(at, _PAGE):
+            for row in rows:
+                block = decode(row.encoded, row.id)
+                at = Position(block.height, block.id)
+                yield self._readable(block)
+
+    def graph(self, limit: int = 1000) -> dict[BlockId, tuple[BlockId, ...]]:
+        """The newest blocks, each with the blocks it names (`prev` first; the genesis left out)."""
+        blocks = self.blocks(newest_first=True, limit=limit)
+        return {block.id: tuple(id for id in block.ancestors_named if id != self.id) for block in blocks}
+
+    def _readable(self, block: Block) -> Block:
+        return block if isinstance(block.body, bytes) else block._replace(reader=self._open_content)
+
+    # --- long content --------------------------------------------------------------------------------------------
+
+    def _open_content(self, wanted: Content) -> BinaryIO:
+        return content.open_content(wanted, self.tables.side)
+
+    def has_content(self, block: Block) -> bool:
+        """Whether the whole content of a block is held here."""
+        if block.content is None:
+            return True
+        return next(content.missing(block.content, self._has_side, self.tables.side), None) is None
+
+    def fetch(self, block: Block) -> Pending[Block]:
+        """Fetches a block's long content from peers, verified piece by piece; what is held already is not fetched.
+
+        The result is the block, whose `payload` and `open()` then work. It fails with `UnavailableError` when nobody
+        who is there has the content.
+        """
+        self._require_open()
+        return self._node.fetch(self, block)
+
+    def drop_content(self, block: Block) -> None:
+        """Forgets a block's long content here. The block stays valid; `fetch` brings the content back."""
+        if block.content is not None:
+            pieces = list(content.pieces(block.content, self.tables.side))
+            self.tables.drop_side([piece.cid for piece in pieces])
+
+    def _has_side(self, cid: Cid) -> bool:
+        return bool(self.tables.has_side([cid]))
+
+    # --- following -----------------------------------------------------------------------------------------------
+
+    def follow(
+        self,
+        callback: Handler | None = None,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        type: str | None = None,
+        author: bytes | None = None,
+        revisions: bool = False,
+        via: Via | None = None,
+    ) -> Feed:
+        """Blocks as they come, own ones too, parents before children.
+
+        Without a callback, iterate the feed (``for`` or ``async for``) and `ack()` each event. With one, it is called
+        for each event in a thread of its own, or via the app's loop; returning acknowledges, raising retries.
+
+        Args:
+            callback: Called with each event.
+            name: A durable consumer: replays what was not acknowledged, then goes on live. Unnamed: live only.
+            topic, type, author: Only such blocks.
+            revisions: Whether to be told, too, when the standing of earlier blocks changes.
+            via: Schedules a call in the app's loop, e.g. ``root.after_idle``.
+        """
+        self._require_open()
+        feed = Feed(self, Query(topic, type, author), name, revisions=revisions)
+        stop = self.engine.listen(feed.tell)
+        feed.on_close(lambda: (stop(), self._feeds.remove(feed) if feed in self._feeds else None))
+        self._feeds.append(feed)
+        if callback is not None:
+            label = name or f"unnamed-{len(self._followers) + 1}"
+            self._followers[label] = Follower(feed, callback, via, label)
+        return feed
+
+    def reset(self, name: str) -> None:
+        """Has a named consumer start over: it gets everything again."""
+        self.tables.set_cursor(name, None)
+
+    # the port that feeds read through
+    def page(self, query: Query, *, newest_first: bool, limit: int) -> list[Row]:
+        """A page of rows, for feeds."""
+        return self.tables.query(query, newest_first, limit)
+
+    def standing(self, id: BlockId) -> Standing:
+        """What a block's layer makes of it; obeyed for blocks of no layer."""
+        return OBEYED if id else OBEYED
+
+    def get_cursor(self, name: str) -> int | None:
+        """The cursor of a named consumer."""
+        return self.tables.cursor(name)
+
+    def set_cursor(self, name: str, number: int) -> None:
+        """Moves the cursor of a named consumer."""
+        self.tables.set_cursor(name, number)
+
+    def set_aside(self, name: str, number: int, reason: str) -> None:
+        """Records a rejected block."""
+        self.tables.set_aside(name, number, reason)
+
+    def rejected(self, name: str) -> Mapping[int, str]:
+        """What a named consumer has set aside, by number, with its reasons."""
+        return self.tables.rejected(name)
+
+    def last_number(self) -> int:
+        """The number of the newest block."""
+        return self.tables.last
+
+    # --- people --------------------------------------------------------------------------------------------------
+
+    def invite(
+        self, *, uses: int | None = 1, expires: timedelta | datetime | None = None, write: bool = True
+    ) -> Invitation:
+        """Issues an invitation; `str()` of it is the URI to hand on. Whoever has it can join, so hand it on with care.
+
+        Args:
+            uses: How many nodes may use it; None for any number.
+            expires: When it ends; None for no end.
+            write: Whether joiners may write, on a chain with listed writers.
+
+        Raises:
+            InvalidInputError: The expiry lies in the past, or `uses` on a chain open to all.
+            UnavailableError: The network is not up.
+        """
+        self._require_open()
+        if write and self.policy.writers is not None:
+            self._require_writer()
+        addresses = self._node.addresses()
+        invitation, record = new_invitation(
+            self.engine, self._node.signer, addresses, self.name, uses=uses, expires=expiry_of(expires), write=write
+        )
+        if record is not None:
+            Invitations(self.tables).add(record)
+            self._node.invited(self, invitation)
+        return invitation
+
+    def invitations(self) -> list[InvitationRecord]:
+        """The invitations this node issued for the chain, used and revoked ones too."""
+        return Invitations(self.tables).all()
+
+    def revoke(self, invitation: Invitation | InvitationRecord | bytes) -> None:
+        """Takes an invitation back: from now on it lets nobody in."""
+        Invitations(self.tables).revoke(invitation if isinstance(invitation, bytes) else invitation.id)
+
+    def admit(self, author: bytes) -> Block:
+        """Lets another key write, on a chain with listed writers."""
+        self._require_open()
+        self._require_writer()
+        return self._append([admit_draft(author)])[0]
+
+    def _require_writer(self) -> None:
+        problem = self._why_not_writable()
+        if problem is not None:
+            raise NotAllowedError(problem)
+
+    def _why_not_writable(self) -> str | None:
+        writers = self.policy.writers
+        if self.own_author.signer.key in self.engine.replica.members.frozen:
+            return "this key has forked and can write no more"
+        if writers is not None and self.author not in writers and self.own_author.start is None:
+            return "this node's key is not among the chain's writers"
+        return "this copy writes only after a sync" if self.own_author.is_unsure else None
+
+    # --- looking after it ----------------------------------------------------------------------------------------
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """The online peers of this chain, the most recent contact first."""
+        return self._node.peers_of(self.id)
+
+    def status(self) -> ChainStatus:
+        """Why this chain is, or is not, in sync."""
+        replica = self.engine.replica
+        pulling = replica.sync.pulling
+        return ChainStatus(
+            blocks=len(self),
+            heads=len(self.heads),
+            peers=len(self.peers()),
+            last_contact=self._node.last_contact_of(self.id),
+            pulling_from=None if pulling is None else pulling.peer,
+            parked=len(replica.members.parking),
+            missing=len(replica.members.parking.needed()),
+            refused={reason.value: count for reason, count in sorted(self.engine.refused.items())},
+            forked_authors=len(replica.members.proofs),
+            corrupt=len(self.tables.corrupt()),
+            writable=self._why_not_writable(),
+            followers={name: follower.error for name, follower in self._followers.items()},
+        )
+
+    def equivocations(self) -> Mapping[bytes, Proof]:
+        """The authors that are proven to have forked, each with two different blocks of one `seq`."""
+        return dict(self.engine.replica.members.proofs)
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Re-hashes and re-checks every block. Damaged ones are set aside, and fetched again when a peer has them."""
+        self._require_open()
+        report = self.tables.verify(progress)
+        if report.corrupt:
+            self.engine.verify_failed(report.corrupt)
+        return report
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("this chain is closed: its node was closed, or it was deleted")
+
+    def close(self) -> None:
+        """Ends the feeds and followers; called by the node."""
+        self._is_closed = True
+        for feed in list(self._feeds):
+            feed.close()
+        for follower in self._followers.values():
+            follower.close()
+        self.engine.close()
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self._start = start
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is of Python 3.12
+        data = self._start[: len(buffer)] or self._rest.read(len(buffer))
+        self._start = self._start[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _ms(instant: datetime | None) -> int | None:
+    if instant is None:
+        return None
+    if instant.tzinfo is None:
+        raise InvalidInputError("a time needs a time zone", hint="Use datetime.now(UTC), or .astimezone().")
+    return int(instant.timestamp() * 1000)
+
+
+__all__ = ["Chain", "ChainStatus", "FeedEvent", "PeerInfo"]

@@ -1,0 +1,247 @@
+"""The engine: one chain's replica with its store, driven from any thread.
+
+Here effects are performed, in one `match`, and nowhere else: store, then what peers are to be told is handed to the
+node's loop, then followers are told. Invariants: one event at a time; nothing is sent or notified before it is durable;
+if the disk refuses, the replica is made anew from the store, so memory never runs ahead of it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from walytis_core.block import Block, Draft, decode
+from walytis_core.cid import BlockId
+from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError, WalytisError
+from walytis_core.events import (
+    Append,
+    Arrived,
+    Change,
+    Contact,
+    Corrupt,
+    Effect,
+    Heal,
+    Input,
+    Notify,
+    Publish,
+    PutSide,
+    Reject,
+    Send,
+    SetTimer,
+    Settle,
+    Store,
+)
+from walytis_core.parking import Budget
+from walytis_core.policy import Genesis
+from walytis_core.replica import Replica
+from walytis_core.signer import Signer
+from walytis_core.store.port import ChainStore
+
+NetworkEffect = Send | Publish | SetTimer | Contact
+Listener = Callable[[Change], None]
+_GROUP = 64
+"""Appends by several threads that share one transaction, at most."""
+
+
+class Outlet(Protocol):
+    """Where effects on the network go; called from any thread, keeps their order."""
+
+    def perform(self, effects: Sequence[NetworkEffect]) -> None:
+        """Performs effects soon, in order."""
+        ...
+
+    def reset(self) -> None:
+        """Closes all streams of the chain: the replica forgot them."""
+        ...
+
+    def fault(self, reason: Reason, peer: str) -> None:
+        """A peer sent something that was refused."""
+        ...
+
+
+@dataclass(slots=True)
+class _Request:
+    """An append that waits for the lock."""
+
+    drafts: Sequence[Draft]
+    signer: Signer
+    start: BlockId | None
+    blocks: Sequence[Block] = ()
+    error: WalytisError | None = None
+    is_done: bool = False
+
+
+class Engine:
+    """One chain on this node.
+
+    Args:
+        genesis: The chain's first block, a member of `store`.
+        store: The chain's tables.
+        outlet: Where effects on the network go.
+        random: Gives numbers in [0, 1).
+        budget: Parking space, shared by the chains of a node.
+    """
+
+    def __init__(
+        self, genesis: Genesis, store: ChainStore, outlet: Outlet, random: Callable[[], float], budget: Budget
+    ) -> None:
+        self.genesis = genesis
+        self.store = store
+        self.refused: Counter[Reason] = Counter()
+        self._outlet = outlet
+        self._random = random
+        self._budget = budget
+        self._listeners: list[Listener] = []
+        self._requests: deque[_Request] = deque()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._network: list[NetworkEffect] = []
+        self.replica = Replica(genesis, store, random, budget)
+
+    def begin(self) -> None:
+        """Starts the chain's timers."""
+        with self._lock:
+            self._perform(self.replica.begin())
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Has `listener` called with every change, after it is stored, under the engine's lock: it must be quick.
+
+        Returns:
+            Ends it.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+
+        def stop() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return stop
+
+    def handle(self, event: Input) -> None:
+        """Takes an event through the replica and performs what follows from it.
+
+        Raises:
+            StorageError: The disk refused; nothing of the event was kept.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._step(event)
+
+    def exclusive(self) -> threading.RLock:
+        """A lock to hold over several calls that belong together; ``with engine.exclusive():``."""
+        return self._lock  # type: ignore[return-value]
+
+    def block(self, id: BlockId) -> Block:
+        """A member, by id. Raises `NotFoundError`."""
+        encoded = self.store.encoded([id]).get(id)
+        if encoded is None:
+            raise NotFoundError("this chain holds no such block")
+        return decode(encoded, id)
+
+    def known(self, ids: Collection[bytes]) -> set[bytes]:
+        """Those of `ids` that screening may skip. Does not wait for the engine."""
+        return self.replica.known(ids, self.store)
+
+    def append(self, drafts: Sequence[Draft], signer: Signer, start: BlockId | None = None) -> Sequence[Block]:
+        """Appends own blocks; durable when it returns.
+
+        Raises:
+            NotAllowedError: The key may not write.
+            ClosedError: The node was closed.
+            StorageError: The disk refused.
+        """
+        request = _Request(drafts, signer, start)
+        self._requests.append(request)
+        with self._lock:
+            while not request.is_done:  # whoever holds the lock appends for all who wait: one transaction
+                self._append_waiting()
+        if request.error is not None:
+            raise request.error
+        return request.blocks
+
+    def _append_waiting(self) -> None:
+        group = [self._requests.popleft()]
+        while self._requests and self._requests[0].signer is group[0].signer and len(group) < _GROUP:
+            group.append(self._requests.popleft())
+        made: list[Block] = []
+        try:
+            if self._closed:
+                raise ClosedError("the chain is closed")
+            drafts = [draft for request in group for draft in request.drafts]
+            self._step(Append(drafts, group[0].signer, time.time_ns() // 1_000_000, group[0].start), made)
+        except WalytisError as error:
+            for request in group:
+                request.error = error
+        at = 0
+        for request in group:
+            request.blocks = made[at : at + len(request.drafts)]
+            request.is_done = True
+            at += len(request.drafts)
+
+    def verify_failed(self, ids: Sequence[BlockId]) -> None:
+        """Members were found corrupt: they are fetched again."""
+        self.handle(Corrupt(ids))
+
+    def close(self) -> None:
+        """Takes no more events."""
+        with self._lock:
+            self._closed = True
+            self.replica.members.parking.clear()
+            self._listeners.clear()
+
+    # --- performing ----------------------------------------------------------------------------------------------
+
+    def _step(self, event: Input, made: list[Block] | None = None) -> None:
+        try:
+            self._perform(self.replica.handle(event, self.store, time.monotonic()), made)
+            while self.replica.is_unsettled:
+                self._perform(self.replica.handle(Settle(), self.store, time.monotonic()))
+        except StorageError:
+            self._start_anew()
+            raise
+        finally:
+            self._flush()
+
+    def _perform(self, effects: Sequence[Effect], made: list[Block] | None = None) -> None:
+        for effect in effects:
+            match effect:
+                case Store(commit):
+                    self.store.commit(commit)
+                case Send() | Publish() | SetTimer() | Contact():
+                    self._network.append(effect)
+                case Notify(change):
+                    if made is not None and isinstance(change, Arrived):
+                        made.extend(change.blocks)
+                    self._notify(change)
+                case Reject(reason, peer):
+                    self.refused[reason] += 1
+                    self._outlet.fault(reason, peer)
+                case Heal(block):
+                    self.store.heal(block.id, block.encoded)
+                case PutSide(cid, data):
+                    self.store.put_side(cid, data)
+
+    def _flush(self) -> None:
+        if self._network:
+            effects, self._network = self._network, []
+            self._outlet.perform(effects)
+
+    def _notify(self, change: Change) -> None:
+        for listener in tuple(self._listeners):
+            listener(change)
+
+    def _start_anew(self) -> None:
+        self.replica.members.parking.clear()
+        gossips, shunned = self.replica.sync.gossips, self.replica.shunned
+        self.replica = Replica(self.genesis, self.store, self._random, self._budget)
+        self.replica.sync.gossips, self.replica.shunned = gossips, shunned
+        self._network.clear()
+        self._outlet.reset()
+        self._network.extend(effect for effect in self.replica.begin() if isinstance(effect, SetTimer))

@@ -1,0 +1,686 @@
+"""`Node`: one directory, one node key, any number of chains, and the network they live on.
+
+A running node is a context manager: `close` ends everything it started. Opening never waits for the network: chains can be
+read and written at once, and the transport starts behind. This file puts the parts together; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import random
+from typing import Final, Literal, Self
+
+import trio
+
+from walytis_core import content
+from walytis_core.admission import (
+    JOIN_PROTOCOL,
+    Invitations,
+    Inviter,
+    admit_draft,
+    answer_join,
+    ask_to_join,
+)
+from walytis_core.authors import OwnAuthor, author_key_name
+from walytis_core.block import Block, decode
+from walytis_core.chain import Chain, PeerInfo
+from walytis_core.cid import BlockId, Cid
+from walytis_core.engine import Engine, NetworkEffect
+from walytis_core.errors import (
+    ClosedError,
+    InvalidInputError,
+    JoinError,
+    LocalError,
+    NotFoundError,
+    Reason,
+    UnavailableError,
+    WalytisError,
+)
+from walytis_core.events import Change, Fetch, Fetched, Progress, Synced
+from walytis_core.invitation import Invitation, invitation_id
+from walytis_core.joining import Grant, Terms
+from walytis_core.keys import FileKeys, Keys, MemoryKeys
+from walytis_core.layer import Layer
+from walytis_core.limits import Limits
+from walytis_core.loop import Loop
+from walytis_core.network.memory import MemoryHub, MemoryNetwork
+from walytis_core.network.port import Network, Stream
+from walytis_core.parking import Budget
+from walytis_core.pending import Pending
+from walytis_core.policy import ANYONE, EVERYONE, NONCE_BYTES, SECRET, Policy, create_genesis, read_genesis
+from walytis_core.seals import SECRET_BYTES, ChainKeys, ChainSecret
+from walytis_core.service import ChainService, Service
+from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.store.port import ChainStore
+from walytis_core.store.sqlite import SqliteStore
+
+_NODE_KEY: Final = "node"
+_LISTEN_KEY: Final = "listen"
+_NETWORK_WAIT_S: Final = 15.0
+_FETCH_AT_ONCE: Final = 64
+_RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStats:
+    """What a node holds and does; the same numbers in the command, the notebook and metrics.
+
+    Attributes:
+        chains: How many chains are held.
+        blocks: How many blocks, in all of them.
+        peers: Peers that are connected.
+        sessions: Open sync streams.
+        refused: What peers sent that was refused, counted by reason.
+        network: ``"starting"``, ``"up"``, or what is wrong.
+    """
+
+    chains: int
+    blocks: int
+    peers: int
+    sessions: int
+    refused: dict[str, int]
+    network: str
+
+
+class _Outlet:
+    """Takes an engine's effects to the loop, in order."""
+
+    def __init__(self, loop: Loop, service: Service, chain_id: BlockId) -> None:
+        self._loop = loop
+        self._service = service
+        self._chain_id = chain_id
+
+    def perform(self, effects: Sequence[NetworkEffect]) -> None:
+        def run() -> None:
+            chain = self._service.chains.get(self._chain_id)
+            if chain is not None:
+                chain.perform(effects)
+
+        self._loop.post(run)
+
+    def reset(self) -> None:
+        def run() -> None:
+            chain = self._service.chains.get(self._chain_id)
+            if chain is not None:
+                chain.reset()
+
+        self._loop.post(run)
+
+    def fault(self, reason: Reason, peer: str) -> None:
+        self._loop.post(partial(self._service.fault, reason, peer))
+
+
+class Node:
+    """A node: the chains of one directory, and their network. Make one with `open` or `in_memory`.
+
+    >>> with Node.in_memory() as node:
+    ...     node.create_chain("notes").name
+    'notes'
+    """
+
+    def __init__(
+        self, store: SqliteStore, keys: Keys, network: Network, *, layers: Sequence[Layer] = (), neighbours: int
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._layers = tuple(layers)
+        self._budget = Budget()
+        self._chains: dict[BlockId, Chain] = {}
+        self._invitations: dict[bytes, BlockId] = {}
+        self._crash: BaseException | None = None
+        self._is_closed = False
+        self._seed = keys.get(_NODE_KEY) or self._new_seed()
+        self.signer = Ed25519Signer(self._seed)
+        """Signs with the node key."""
+        self._network = network
+        self._service = Service(network, self.signer, neighbours)
+        network.serve(JOIN_PROTOCOL, self._answer_join)
+        self._loop = Loop(self._main, self._crashed)
+        for id in store.chains():
+            self._start_chain(store.chain(id), None)
+        if store.device_changed:
+            store.acknowledge_device()
+        self._loop.start()
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        network: Network | None = None,
+        layers: Sequence[Layer] = (),
+        neighbours: int = Limits.neighbours,
+    ) -> Self:
+        """Opens a directory, making it where it is missing, and goes online.
+
+        Args:
+            directory: Holds the database and the keys of one node. One process at a time.
+            network: The transport; None for the embedded libp2p, listening on loopback, on the same port each time.
+            layers: Layers that judge blocks by type prefix.
+            neighbours: Sync streams that each chain keeps open; 0 for none but those that a sync needs.
+
+        Raises:
+            InUseError: Another process has the directory open.
+            StorageError: The directory cannot be read or written, or its store is of a newer version.
+        """
+        path = Path(directory)
+        store = SqliteStore.open(path)
+        try:
+            keys = FileKeys(path / "keys")
+            return cls(store, keys, network or _embedded(store), layers=layers, neighbours=neighbours)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def in_memory(
+        cls,
+        hub: MemoryHub | None = None,
+        *,
+        layers: Sequence[Layer] = (),
+        neighbours: int = Limits.neighbours,
+        network: Network | None = None,
+    ) -> Self:
+        """A node that leaves nothing behind: for tests, notebooks and examples.
+
+        Args:
+            hub: The medium it shares with others in this process; None to be alone on one.
+            network: Another transport instead.
+        """
+        transport = network or MemoryNetwork(hub or MemoryHub())
+        return cls(SqliteStore.open_memory(), MemoryKeys(), transport, layers=layers, neighbours=neighbours)
+
+    def close(self) -> None:
+        """Goes offline and closes the store; everything that was started ends. Closing twice is fine."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for chain in list(self._chains.values()):
+            chain.close()
+        self._loop.stop()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Node({self.signer.key.hex()[4:12]}..., {len(self._chains)} chains)"
+
+    async def _main(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        nursery.start_soon(self._remember_address)
+        try:
+            await self._service.run(self._seed)
+        except UnavailableError as error:  # local use goes on without a network; `stats` and `addresses()` say so
+            self._service.failure = str(error)
+            await trio.sleep_forever()
+
+    async def _remember_address(self) -> None:
+        await self._service.is_up.wait()
+        if self._network.addresses():
+            self._store.put(_LISTEN_KEY, self._network.addresses()[0].encode())
+
+    def _crashed(self, error: BaseException) -> None:
+        self._crash = error
+        for chain in list(self._chains.values()):
+            chain.close()
+
+    def _require_open(self) -> None:
+        if self._crash is not None:
+            raise ClosedError("the node ended because of an error in its background loop") from self._crash
+        if self._is_closed:
+            raise ClosedError("the node has been closed")
+
+    def _new_seed(self) -> bytes:
+        seed = os.urandom(32)
+        self._keys.put(_NODE_KEY, seed)
+        return seed
+
+    # --- chains --------------------------------------------------------------------------------------------------
+
+    def create_chain(
+        self,
+        name: str,
+        *,
+        writers: Literal["anyone"] | Collection[bytes] = ANYONE,
+        readers: str = SECRET,
+        data: bytes = b"",
+        signer: Signer | None = None,
+    ) -> Chain:
+        """Makes a new chain.
+
+        Args:
+            name: Its name on this node; also what invitations suggest.
+            writers: ``"anyone"`` who can read, or a list of multikeys; this node's own key for the chain is added.
+            readers: ``"secret"``: those who were invited; ``"everyone"``; or the DID of an identity.
+            data: Bytes of the app's own in the genesis.
+            signer: Writes the chain with this key; None for a fresh one.
+
+        Raises:
+            InvalidInputError: The name is taken or empty, or the policy is out of its limits.
+        """
+        self._require_open()
+        self._require_new_name(name)
+        seed = None if signer else os.urandom(32)
+        author = signer or Ed25519Signer(seed or b"")
+        listed = None if writers == ANYONE else frozenset(bytes(key) for key in writers) | {author.key}
+        policy = Policy(listed, readers, data)
+        genesis = create_genesis(author, policy, os.urandom(NONCE_BYTES), time.time_ns() // 1_000_000)
+        secret = None if readers == EVERYONE else ChainSecret(0, os.urandom(SECRET_BYTES))
+        return self._add_chain(genesis, name, secret, seed, signer)
+
+    def chains(self) -> Sequence[Chain]:
+        """The chains of this node, by name."""
+        self._require_open()
+        return sorted(self._chains.values(), key=lambda chain: chain.name)
+
+    def chain(self, name_or_id: str | BlockId) -> Chain:
+        """A chain by its local name or its id.
+
+        Raises:
+            NotFoundError: There is no such chain here.
+        """
+        self._require_open()
+        for id, name in self._store.chains().items():
+            if name_or_id in (name, id, str(id)):
+                return self._chains[id]
+        raise NotFoundError(f"there is no chain called {name_or_id!s} here")
+
+    def delete_chain(self, chain: Chain | str | BlockId) -> None:
+        """Removes a chain's data, keys and tasks from this node. Other nodes keep theirs; it can be joined again."""
+        found = chain if isinstance(chain, Chain) else self.chain(chain)
+        self._require_open()
+        self._loop.post(partial(self._service.remove, found.id))
+        found.close()
+        del self._chains[found.id]
+        self._invitations = {key: id for key, id in self._invitations.items() if id != found.id}
+        self._store.delete_chain(found.id)
+        self._keys.delete(author_key_name(found.id))
+        self._keys.delete(_secret_key_name(found.id))
+
+    def name_of(self, id: BlockId) -> str:
+        """The local name of a chain."""
+        return self._store.chains()[id]
+
+    def rename(self, chain: Chain | str | BlockId, name: str) -> None:
+        """Changes a chain's local name."""
+        found = chain if isinstance(chain, Chain) else self.chain(chain)
+        self._require_new_name(name)
+        self._store.rename(found.id, name)
+
+    def _require_new_name(self, name: str) -> None:
+        if not name or not name.isprintable():
+            raise InvalidInputError("a chain's name is printable text, not empty")
+        if name in self._store.chains().values():
+            raise InvalidInputError(f"there is a chain called {name} already", hint="Choose another name.")
+
+    def _add_chain(
+        self, genesis: Block, name: str, secret: ChainSecret | None, seed: bytes | None, signer: Signer | None
+    ) -> Chain:
+        """Writes the keys, then the chain: a crash in between leaves keys that nobody uses."""
+        if seed is not None:
+            self._keys.put(author_key_name(genesis.id), seed)
+        if secret is not None:
+            self._keys.put(_secret_key_name(genesis.id), secret.number.to_bytes(8, "big") + secret.key)
+        return self._start_chain(self._store.create_chain(genesis, name), signer)
+
+    def _start_chain(self, tables: ChainStore, signer: Signer | None) -> Chain:
+        chain_id = tables.id
+        genesis = read_genesis(decode(tables.encoded([chain_id])[chain_id], chain_id))
+        engine = Engine(genesis, tables, _Outlet(self._loop, self._service, chain_id), random, self._budget)
+        author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=self._store.device_changed)
+        chain = self._chains[chain_id] = Chain(self, engine, author)
+        keys = ChainKeys(chain_id, self._secret_of(chain_id))
+        admits = self._admits_of(genesis.policy)
+        self._loop.post(lambda: self._service.add(ChainService(self._service, engine, keys, admits)))
+        self._index_invitations(chain_id, genesis.policy, tables)
+        return chain
+
+    def _admits_of(self, policy: Policy) -> Callable[[bytes], bool]:
+        """Whether a node key may read. Members of an identity are proven by the layer above; none is built in here."""
+        return (lambda _key: True) if policy.readers in (EVERYONE, SECRET) else (lambda _key: False)
+
+    def _secret_of(self, id: BlockId) -> ChainSecret | None:
+        kept = self._keys.get(_secret_key_name(id))
+        return None if kept is None else ChainSecret(int.from_bytes(kept[:8], "big"), kept[8:])
+
+    # --- the network ---------------------------------------------------------------------------------------------
+
+    def addresses(self) -> list[str]:
+        """Addresses under which this node can be reached, the best first.
+
+        Raises:
+            UnavailableError: The network does not come up.
+        """
+        self._require_open()
+
+        async def wait() -> list[str]:
+            with trio.move_on_after(_NETWORK_WAIT_S):
+                await self._service.is_up.wait()
+            if self._service.failure:
+                raise UnavailableError(self._service.failure)
+            return list(self._network.addresses()) if self._service.is_up.is_set() else []
+
+        addresses = self._loop.call(wait)
+        if not self._service.is_up.is_set():
+            raise UnavailableError("the network is not up yet", hint="See `walytis doctor`.")
+        return addresses
+
+    @property
+    def peer_id(self) -> str:
+        """The transport's name for this node; empty until the network is up."""
+        return self._network.peer_id
+
+    def connect(self, addresses: Sequence[str] | str) -> Pending[str]:
+        """Connects to a peer at one of these addresses; gives its peer id. Shared chains then sync by themselves."""
+        self._require_open()
+        pending = Pending[str]()
+        wanted = [addresses] if isinstance(addresses, str) else list(addresses)
+
+        async def dial() -> None:
+            try:
+                await self._service.is_up.wait()
+                pending.resolve(await self._network.connect(wanted))
+            except WalytisError as error:
+                pending.fail(error)
+
+        self._spawn(dial)
+        return pending
+
+    @property
+    def stats(self) -> NodeStats:
+        """What this node holds and does."""
+        services = list(self._service.chains.values())
+        refused = dict(self._service.faults)
+        up = "up" if self._service.is_up.is_set() else "starting"
+        return NodeStats(
+            chains=len(self._chains),
+            blocks=sum(len(chain) for chain in self._chains.values()),
+            peers=len(self._network.connected()) if up == "up" else 0,
+            sessions=sum(len(service.sessions) for service in services),
+            refused={reason.value: count for reason, count in refused.items()},
+            network="closed" if self._is_closed else str(self._service.disk_error or self._service.failure or up),
+        )
+
+    def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
+        """The online peers of a chain, the most recent contact first."""
+        service = self._service.chains.get(id)
+        if service is None:
+            return ()
+        infos = [
+            PeerInfo(peer=one.peer, node_key=one.node_key, last_contact=one.last_contact)
+            for one in tuple(service.sessions.values())
+        ]
+        return sorted(infos, key=lambda info: -info.last_contact)
+
+    def last_contact_of(self, id: BlockId) -> float | None:
+        """When a peer of a chain was last heard; seconds since the epoch."""
+        service = self._service.chains.get(id)
+        if service is None:
+            return None
+        now = [info.last_contact for info in self.peers_of(id)]
+        return max([*now, *service.last_contact.values()], default=None)
+
+    def _spawn(self, function: Callable[[], object]) -> None:
+        self._loop.post(lambda: self._nursery.start_soon(function))  # type: ignore[arg-type]
+
+    # --- joining -------------------------------------------------------------------------------------------------
+
+    def join(self, invitation: Invitation | str, *, name: str | None = None, signer: Signer | None = None) -> Pending[Chain]:
+        """Joins a chain; the result comes when what the inviter holds is held here.
+
+        While the inviter is offline the join waits: `progress()` says so. Cancelling undoes what was begun.
+
+        Args:
+            invitation: The invitation, or its URI.
+            name: The chain's name here; None for the suggested one (with ``-2`` added where it is taken).
+            signer: Writes the chain with this key; None for a fresh one.
+
+        Raises:
+            InvalidInputError: It is no invitation, or was mistyped.
+            LocalError: The chain is held here already.
+            JoinError: By `result()`: the invitation is used, revoked, expired, or not the issuer's.
+        """
+        self._require_open()
+        ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
+        if ticket.chain_id in self._chains:
+            raise LocalError("this chain is held here already", hint="Use `node.chain(id)`.")
+        if ticket.issuer == self.signer.key[2:]:
+            raise LocalError("this is an invitation of this very node", hint="Use it on another node.")
+        if ticket.expires is not None and ticket.expires <= time.time():
+            raise JoinError("the invitation has expired")
+        if name is not None:
+            self._require_new_name(name)
+        join = _Join(self, ticket, name, signer)
+        self._spawn(join.run)
+        return join.pending
+
+    async def ask_issuer(self, ticket: Invitation, author: Signer) -> tuple[Grant, str]:
+        """Asks the issuer to be let in; gives the grant and the issuer's peer id."""
+        await self._service.is_up.wait()
+        peer = await self._network.connect(ticket.addresses)
+        return await ask_to_join(self._network, peer, ticket, self.signer, author), peer
+
+    def adopt(self, grant: Grant, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
+        """Adds the chain of a grant."""
+        chain = self._add_chain(grant.genesis, self._free_name(name), grant.secret, seed, signer)
+        if grant.admit is not None:
+            chain.own_author.set_start(grant.admit.id)
+        if signer is not None:
+            chain.own_author.set_unsure()
+        return chain
+
+    def _free_name(self, name: str) -> str:
+        taken = set(self._store.chains().values())
+        wanted = name or "chain"
+        free, count = wanted, 1
+        while free in taken:
+            count += 1
+            free = f"{wanted}-{count}"
+        return free
+
+    def introduce(self, chain: Chain, peer: str, addresses: Sequence[str]) -> None:
+        """A peer of this chain is known: syncs with it; in the loop."""
+        service = self._service.chains.get(chain.id)
+        if service is not None:
+            own = [address for address in addresses if address.endswith(f"/p2p/{peer}")]
+            service.learn(peer, own or [f"{address}/p2p/{peer}" for address in addresses])
+            service.contact(peer)
+
+    async def _answer_join(self, stream: Stream) -> None:
+        if self._service.is_kept_out(stream.peer):
+            return
+        fault = await answer_join(stream, self.signer, self._network, self._terms_of, self._inviter)
+        if fault is not None:
+            self._service.fault(fault.reason, stream.peer)
+
+    def _terms_of(self, invitation: bytes) -> Terms | None:
+        id = self._invitations.get(invitation)
+        chain = self._chains.get(id) if id else None
+        if id is None or chain is None:
+            return None
+        record = Invitations(chain.tables).get(invitation)
+        return Terms(id, None if record is None else record.seed)
+
+    def _inviter(self, id: BlockId) -> Inviter | None:
+        chain = self._chains.get(id)
+        if chain is None:
+            return None
+        return Inviter(chain.engine, chain.name, self._secret_of(id), lambda author: chain.admit(author).id)
+
+    def _index_invitations(self, id: BlockId, policy: Policy, tables: ChainStore) -> None:
+        if policy.is_open:
+            self._invitations[invitation_id(id, None)] = id
+        self._invitations.update((record.id, id) for record in Invitations(tables).all())
+
+    def invited(self, chain: Chain, invitation: Invitation) -> None:
+        """An invitation was issued."""
+        self._invitations[invitation.id] = chain.id
+
+    # --- content -------------------------------------------------------------------------------------------------
+
+    def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
+        """Fetches a block's long content from peers. See `Chain.fetch`."""
+        fetching = _Fetch(self._loop, chain, block)
+        self._spawn(fetching.run)
+        return fetching.pending
+
+
+class _Join:
+    """A join under way; runs in the loop."""
+
+    def __init__(self, node: Node, ticket: Invitation, name: str | None, signer: Signer | None) -> None:
+        self.pending = Pending[Chain](on_cancel=self._cancelled)
+        self._node = node
+        self._ticket = ticket
+        self._name = name
+        self._given = signer
+        self._seed = None if signer else os.urandom(32)
+        self._author = signer or Ed25519Signer(self._seed or b"")
+        self._chain: Chain | None = None
+
+    async def run(self) -> None:
+        """Asks until the issuer answers, then waits for the first sync."""
+        try:
+            grant, peer = await self._ask()
+            if self.pending.done():
+                return
+            adopt = partial(self._node.adopt, grant, self._name or grant.name, self._seed, self._given)
+            chain = self._chain = await trio.to_thread.run_sync(adopt)
+            self._watch(chain, peer, grant.blocks)
+            self._node.introduce(chain, peer, self._ticket.addresses)
+        except WalytisError as error:
+            self.pending.fail(error)
+
+    async def _ask(self) -> tuple[Grant, str]:
+        tries = 0
+        while not self.pending.done():
+            self.pending.report(0, 0, "asking the inviter")
+            try:
+                return await self._node.ask_issuer(self._ticket, self._author)
+            except UnavailableError as error:
+                self.pending.report(0, 0, f"waiting for the inviter to come online: {error}")
+            await trio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+            tries += 1
+            if self._ticket.expires is not None and self._ticket.expires <= time.time():
+                raise JoinError("the invitation expired while the inviter was away")
+        raise ClosedError("the join was cancelled")
+
+    def _watch(self, chain: Chain, issuer: str, known: int) -> None:
+        """Resolves the join at the first sync with the issuer."""
+
+        def tell(change: Change) -> None:
+            match change:
+                case Progress(_, held, more):
+                    self.pending.report(held, max(known, more), "fetching blocks")
+                case Synced(peer, equal) if equal or peer == issuer:
+                    self.pending.report(len(chain), len(chain), "joined")
+                    self.pending.resolve(chain)
+                    stop()
+
+        self.pending.report(0, known, "opening a stream to the inviter")
+        stop = chain.engine.listen(tell)
+
+    def _cancelled(self) -> None:
+        if self._chain is not None:
+            self._node.delete_chain(self._chain)
+
+
+class _Fetch:
+    """A fetch of long content under way; runs in the loop."""
+
+    def __init__(self, loop: Loop, chain: Chain, block: Block) -> None:
+        self.pending = Pending[Block]()
+        self._loop = loop
+        self._chain = chain
+        self._block = block
+        self._waits: set[Cid] = set()
+        self._lacking = False
+        self._changed = trio.Event()
+
+    async def run(self) -> None:
+        """Asks for what is missing, a portion at a time, until all is held."""
+        wanted = self._block.content
+        if wanted is None:
+            self.pending.resolve(self._block)
+            return
+        stop = self._chain.engine.listen(self._tell)
+        try:
+            total, done = content.total_pieces(wanted), 0
+            while not self.pending.done():
+                portion = await trio.to_thread.run_sync(self._portion)
+                if not portion:
+                    self.pending.resolve(self._chain.block(self._block.id))
+                    return
+                self.pending.report(done, total, "fetching content")
+                await self._get(portion)
+                done += len(portion)
+                if self._lacking:
+                    raise UnavailableError("nobody who is online has this content")
+        except WalytisError as error:
+            self.pending.fail(error)
+        finally:
+            stop()
+
+    def _portion(self) -> list[Cid]:
+        tables = self._chain.tables
+        wanted = self._block.content
+        assert wanted is not None
+        found: list[Cid] = []
+        for piece in content.missing(wanted, lambda cid: bool(tables.has_side([cid])), tables.side):
+            found.append(piece.cid)
+            if len(found) == _FETCH_AT_ONCE:
+                break
+        return found
+
+    async def _get(self, portion: list[Cid]) -> None:
+        self._waits = set(portion)
+        self._changed = trio.Event()
+        await trio.to_thread.run_sync(partial(self._chain.engine.handle, Fetch(tuple(portion))))
+        await self._changed.wait()
+
+    def _tell(self, change: Change) -> None:
+        if isinstance(change, Fetched) and self._waits & set(change.cids):
+            self._loop.post(partial(self._got, change))
+
+    def _got(self, change: Fetched) -> None:
+        self._lacking = self._lacking or change.missing
+        self._waits.difference_update(change.cids)
+        if not self._waits or self._lacking:
+            self._changed.set()
+
+
+def _secret_key_name(id: BlockId) -> str:
+    return f"secret-{id}"
+
+
+def _embedded(store: SqliteStore) -> Network:
+    """The embedded transport, on the port that this directory had before, so that peers find it again."""
+    from walytis_core.network.libp2p import Libp2pNetwork  # noqa: PLC0415 - for those who use it
+
+    before = (store.get(_LISTEN_KEY) or b"").decode().split("/")
+    port = before[4] if len(before) > 4 and before[3] == "tcp" and _is_free(int(before[4])) else "0"
+    return Libp2pNetwork(listen=[f"/ip4/127.0.0.1/tcp/{port}"])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+

@@ -1,0 +1,189 @@
+"""What a block's author had seen: the block's ancestors, and nothing else, as `Layer.check` reads them.
+
+Invariant: nothing here depends on what else is held, so that every node answers alike. The walk goes back from the
+block, by falling height, and stops as soon as the question is answered; what it found is kept as long as the `Past`.
+Memory grows with what is asked, at most with the ancestors' ids, never with their payloads. It knows no layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import Final, NamedTuple
+
+from walytis_core.block import Block, decode
+from walytis_core.cid import BlockId
+from walytis_core.errors import NotFoundError
+from walytis_core.store.port import Held, Meta
+
+_BATCH: Final = 64  # blocks read at once on the way back
+_REMEMBERED: Final = 4096  # headers, of some 200 bytes each, so that the checks of a batch read them once
+
+Others = Callable[[BlockId], Held | None]
+"""Gives another chain that this node holds."""
+
+
+class DamagedError(Exception):
+    """The bytes of a member are lost here and wanted again. Never leaves the view."""
+
+    def __init__(self, id: BlockId) -> None:
+        super().__init__(f"the bytes of block {id.short} are damaged")
+        self.id = id
+
+
+class Header(NamedTuple):
+    """What the walk needs to know of a block."""
+
+    height: int
+    author: bytes
+    seq: int
+    type: str
+    named: tuple[BlockId, ...]
+
+
+class Headers:
+    """Headers of a chain's members, the ones read last in memory.
+
+    Args:
+        held: The members.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self._read: dict[bytes, Header] = {}
+
+    def of(self, ids: Collection[BlockId]) -> dict[BlockId, Header]:
+        """The headers of some members, a few hundred at most. Raises `DamagedError`."""
+        missing = [id for id in ids if id not in self._read]
+        if missing:
+            if len(self._read) + len(missing) > _REMEMBERED:
+                self._read.clear()
+                missing = list(ids)
+            encoded = self.held.encoded(missing)
+            for id in missing:
+                if id not in encoded:
+                    raise DamagedError(id)
+                block = decode(encoded[id], id)
+                self._read[id] = Header(block.height, block.author, block.seq, block.type, block.ancestors_named)
+        return {id: self._read[id] for id in ids}
+
+
+class Past:
+    """The causal past of a block: its ancestors, the genesis among them, without the block itself.
+
+    `id in past`, `past.get(id)`, `past.blocks(prefix)`; `iter(past)` gives all of it in canonical order.
+
+    Args:
+        headers: Of the chain.
+        start: The newest blocks of the past: all members.
+        others: Gives the other chains of this node.
+    """
+
+    def __init__(self, headers: Headers, start: Iterable[BlockId], others: Others | None = None) -> None:
+        self._headers = headers
+        self._start = tuple(start)
+        self._others = others
+        self._found: dict[BlockId, Header] = {}
+        self._edge: list[tuple[int, BlockId]] = []
+        self._newest: dict[bytes, int] = {}
+        self._discover(self._start)
+
+    def __contains__(self, id: object) -> bool:
+        if id in self._found:
+            return True
+        if not isinstance(id, bytes):
+            return False
+        meta = self._headers.held.metas((id,)).get(id)
+        return meta is not None and self._reaches(BlockId(id), meta)
+
+    def __iter__(self) -> Iterator[Block]:
+        return self.blocks()
+
+    def get(self, id: BlockId) -> Block:
+        """A block of the past.
+
+        Raises:
+            NotFoundError: The block is not in the past, whether it is held here or not.
+        """
+        if id not in self:
+            raise NotFoundError(f"block {BlockId(id).short} is not in the causal past")
+        return self._block(BlockId(id))
+
+    def blocks(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[Block]:
+        """The blocks whose type starts with `prefix`, in canonical order or from the newest on.
+
+        From the newest on, the walk goes only as far as it is asked; in canonical order it first goes back to the
+        genesis.
+        """
+        ids = self._newest_first(prefix)
+        return map(self._block, ids if newest_first else reversed(list(ids)))
+
+    def of(self, chain: BlockId, heads: Collection[BlockId]) -> Past | None:
+        """Blocks of another chain with all their ancestors: the past of who names them.
+
+        Returns:
+            None while they are not held here: the check then says `Wait(chain, heads)`.
+        """
+        held = None if self._others is None else self._others(chain)
+        if held is None or len(held.known(heads)) < len(set(heads)):
+            return None
+        return Past(Headers(held), heads, self._others)
+
+    def _block(self, id: BlockId) -> Block:
+        encoded = self._headers.held.encoded((id,))
+        if id not in encoded:
+            raise DamagedError(id)
+        return decode(encoded[id], id)
+
+    def _reaches(self, id: BlockId, meta: Meta) -> bool:
+        """Whether the walk finds a member. An author's own blocks are a chain: a newer one of it leads to this one."""
+        is_unforked = self._headers.held.at(meta.author, meta.seq) == [id]
+        while id not in self._found:
+            if is_unforked and self._newest.get(meta.author, -1) >= meta.seq:
+                return True
+            batch = list(islice(self._above(meta.height), _BATCH))
+            if not batch:
+                return False
+            self._discover({named for parent in batch for named in self._found[parent].named})
+        return True
+
+    def _above(self, height: int) -> Iterator[BlockId]:
+        """Takes found blocks, not walked on from yet, that are higher than `height`, the highest first."""
+        while self._edge and -self._edge[0][0] > height:
+            yield heappop(self._edge)[1]
+
+    def _discover(self, ids: Collection[BlockId]) -> None:
+        for id, header in self._read([id for id in ids if id not in self._found]).items():
+            self._found[id] = header
+            self._newest[header.author] = max(header.seq, self._newest.get(header.author, 0))
+            heappush(self._edge, (-header.height, id))
+
+    def _read(self, ids: Collection[BlockId]) -> dict[BlockId, Header]:
+        return self._headers.of(ids) if ids else {}
+
+    def _newest_first(self, prefix: str) -> Iterator[BlockId]:
+        """All ids of the past against the canonical order: whatever is not seen yet is lower than what is."""
+        seen = self._read(self._start)
+        todo = [(-header.height, _Falling(id)) for id, header in seen.items()]
+        heapify(todo)
+        while todo:
+            id = heappop(todo)[1].id
+            header = seen[id]
+            if header.type.startswith(prefix):
+                yield id
+            for named, found in self._read([named for named in header.named if named not in seen]).items():
+                seen[named] = found
+                heappush(todo, (-found.height, _Falling(named)))
+
+
+class _Falling:
+    """An id that sorts against the order of ids."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: BlockId) -> None:
+        self.id = id
+
+    def __lt__(self, other: _Falling) -> bool:
+        return self.id > other.id

@@ -1,0 +1,92 @@
+"""`Pending`: the result of something that waits for the network. One object for threads, asyncio and callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Generic, NamedTuple, TypeVar
+
+from walytis_core.errors import ClosedError, UnavailableError
+
+T = TypeVar("T")
+
+
+class PendingProgress(NamedTuple):
+    """How far something is: `held` of `known`, in what the operation counts (blocks, pieces), and a sentence."""
+
+    held: int
+    known: int
+    state: str = ""
+
+
+class Pending(Generic[T]):
+    """A result that is not there yet. `result(timeout)` waits in a thread, ``await`` in a running asyncio loop.
+
+    >>> pending = Pending[int]()
+    >>> pending.resolve(7)
+    >>> pending.result(timeout=1)
+    7
+    """
+
+    def __init__(self, on_cancel: Callable[[], None] | None = None) -> None:
+        self._future: Future[T] = Future()
+        self._progress = PendingProgress(0, 0, "starting")
+        self._on_cancel = on_cancel
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits for the result.
+
+        Args:
+            timeout: Seconds to wait at most; None for no end.
+
+        Raises:
+            UnavailableError: It is not there in time; the operation goes on.
+            ClosedError: It was cancelled, or the node was closed.
+            WalytisError: What the operation failed with.
+        """
+        try:
+            return self._future.result(timeout)
+        except FutureTimeoutError as error:
+            if self._future.done():
+                raise
+            state = self._progress.state
+            raise UnavailableError(f"no result within {timeout:g} s: {state}") from error
+        except CancelledError as error:
+            raise ClosedError("this was cancelled") from error
+
+    def __await__(self) -> Generator[None, None, T]:
+        return asyncio.wrap_future(self._future).__await__()
+
+    def cancel(self) -> bool:
+        """Gives up, and undoes what was begun. Returns False when there is a result already."""
+        if not self._future.cancel():
+            return False
+        if self._on_cancel is not None:
+            self._on_cancel()
+        return True
+
+    def done(self) -> bool:
+        """Whether there is a result, an error, or a cancellation."""
+        return self._future.done()
+
+    def progress(self) -> PendingProgress:
+        """How far it is."""
+        return self._progress
+
+    # --- for whoever works on it -----------------------------------------------------------------------------
+
+    def report(self, held: int, known: int, state: str) -> None:
+        """Says how far it is."""
+        self._progress = PendingProgress(held, known, state)
+
+    def resolve(self, value: T) -> None:
+        """Gives the result; ignored once there is one."""
+        if not self._future.done() and self._future.set_running_or_notify_cancel():
+            self._future.set_result(value)
+
+    def fail(self, error: Exception) -> None:
+        """Gives an error; ignored once there is a result."""
+        if not self._future.done() and self._future.set_running_or_notify_cancel():
+            self._future.set_exception(error)

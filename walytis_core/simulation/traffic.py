@@ -1,0 +1,88 @@
+"""What goes over the simulated wires: true bytes, counted.
+
+Every message is encoded when it is sent and decoded from those bytes when it arrives (once, whoever it goes to: decoding is a
+function of the bytes). Invariant: what a peer handles came out of `messages.decode`. It knows no peers and no time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from walytis_core.errors import RemoteError
+from walytis_core.messages import Message, decode, encode
+
+FRAME_OVERHEAD_BYTES = 19
+"""A frame's length (3) and its seal's tag (16)."""
+
+
+class Envelope:
+    """The bytes of one message under way."""
+
+    __slots__ = ("_read", "_why", "data", "kind", "message")
+
+    def __init__(self, data: bytes, kind: str) -> None:
+        self.data = data
+        self.kind = kind
+        self.message: Message | None = None
+        self._read = False
+        self._why: RemoteError | None = None
+
+    @classmethod
+    def of(cls, message: Message) -> Envelope:
+        """Writes a message."""
+        return cls(encode(message), type(message).__name__)
+
+    def open(self) -> Message | None:
+        """Reads the message; None for an unknown kind. Raises `RemoteError` for garbage."""
+        if not self._read:
+            self._read = True
+            try:
+                self.message = decode(self.data)
+            except RemoteError as error:
+                self._why = error
+        if self._why is not None:
+            raise self._why
+        return self.message
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was sent: numbers of messages and of bytes.
+
+    Attributes:
+        streams: Messages over streams, by (sender, kind).
+        channel: Messages published, by (sender, kind); a message counts once, however many hear it.
+        stream_bytes: Bytes over streams, framing included, by (sender, receiver).
+        channel_bytes: Bytes published, by sender.
+    """
+
+    streams: Counter[tuple[str, str]] = field(default_factory=Counter)
+    channel: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stream_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    channel_bytes: Counter[str] = field(default_factory=Counter)
+
+    def sent(self, sender: str, receiver: str, envelope: Envelope) -> None:
+        """Counts a message over a stream."""
+        self.streams[sender, envelope.kind] += 1
+        self.stream_bytes[sender, receiver] += len(envelope.data) + FRAME_OVERHEAD_BYTES
+
+    def published(self, sender: str, envelope: Envelope) -> None:
+        """Counts a message to the channel."""
+        self.channel[sender, envelope.kind] += 1
+        self.channel_bytes[sender] += len(envelope.data)
+
+    def messages(self, kind: str, *, sender: str | None = None) -> int:
+        """How many messages of a kind were sent, over streams and to the channel; by one peer or by all."""
+        counts = (self.streams, self.channel)
+        return sum(n for count in counts for (who, what), n in count.items() if what == kind and sender in (None, who))
+
+    @property
+    def total_bytes(self) -> int:
+        """All bytes over streams, and each published message once."""
+        return self.stream_bytes.total() + self.channel_bytes.total()
+
+    def clear(self) -> None:
+        """Starts counting again from nothing."""
+        for counter in (self.streams, self.channel, self.stream_bytes, self.channel_bytes):
+            counter.clear()
