@@ -49,16 +49,32 @@ def find_author(chain: Chain, text: str) -> bytes:
     return found[0]
 
 
+def find_invitation(chain: Chain, text: str) -> bytes:
+    """The id of the invitation that `text` is: an invitation, its id, or the beginning of its id.
+
+    Raises:
+        FailedError: No invitation of this chain, or more than one.
+    """
+    from walytis_core import Invitation  # noqa: PLC0415 - the library is loaded by those who use it
+
+    if ":" in text:
+        return Invitation.parse(text).id
+    _require_ending(text)
+    found = [record.id for record in chain.invitations() if record.id.hex().startswith(text.lower())]
+    _require_one("invitation", text, len(found), "begins")
+    return found[0]
+
+
 def _require_ending(text: str) -> None:
     if len(text) < MIN_ENDING:
         raise FailedError.usage(f"{text!r} is too short to look for", f"Give at least {MIN_ENDING} characters.")
 
 
-def _require_one(what: str, text: str, count: int) -> None:
+def _require_one(what: str, text: str, count: int, how: str = "ends") -> None:
     if count == 0:
         raise FailedError(
-            "NotFoundError", f"there is no {what} that ends with {text!r}", "`walytis log` shows what is here.",
-            EXIT_CODES["LocalError"],
+            "NotFoundError", f"there is no {what} that {how} with {text!r}", "Look at what is here with `walytis log`, "
+            "or `walytis invitations`.", EXIT_CODES["LocalError"],
         )  # fmt: skip
     if count > 1:
-        raise FailedError.usage(f"{count} {what}s end with {text!r}", "Give more of it.")
+        raise FailedError.usage(f"{count} {what}s: which one {how} with {text!r} is not clear", "Give more of it.")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from walytis_core import Block, Chain
+    from walytis_core import Block, Chain, InvitationRecord
 
 Form = dict[str, Any]
 
@@ -62,6 +62,14 @@ def content_form(block: Block) -> Form:
 def links_form(block: Block) -> Form:
     """What a block names: for `show` and `graph`."""
     return {"prev": None if block.prev is None else str(block.prev), "parents": [str(id) for id in block.parents]}
+
+
+def invitation_form(record: InvitationRecord) -> Form:
+    """What the issuer keeps of an invitation, without its seed."""
+    return {
+        "id": record.id.hex(), "uses": record.uses, "used": len(record.used_by), "expires": record.expires,
+        "write": record.write, "revoked": record.revoked,
+    }  # fmt: skip
 
 
 def plain(value: object) -> Any:

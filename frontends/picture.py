@@ -75,25 +75,41 @@ def authors_in_order(dots: Sequence[Dot]) -> list[str]:
     return list(dict.fromkeys(dot.author for dot in sorted(dots, key=lambda dot: (dot.height, dot.id))))
 
 
-def draw(dots: Sequence[Dot], *, width: int, names: Mapping[str, str] | None = None) -> list[Text]:
+def draw(
+    dots: Sequence[Dot],
+    *,
+    width: int,
+    names: Mapping[str, str] | None = None,
+    order: Sequence[str] | None = None,
+    begin: int | None = None,
+) -> list[Text]:
     """The picture, line by line.
 
     Args:
         dots: Blocks, in any order.
         width: Columns at most.
         names: What to call authors; the end of their key otherwise.
+        order: The authors from the top lane down; by their first block otherwise.
+        begin: The height to begin at; otherwise the newest blocks are shown.
     """
-    authors = authors_in_order(dots)
+    authors = list(order or authors_in_order(dots))
     lanes = {author: lane for lane, author in enumerate(authors[:MAX_LANES])}
     labels = {author: (names or {}).get(author, author[-8:]) for author in lanes}
     margin = max((len(label) for label in labels.values()), default=0) + 2
     columns = max((width - margin) // STEP, 2)
-    highest = max((dot.height for dot in dots), default=0)
-    lowest = max(highest - columns + 1, min((dot.height for dot in dots), default=0))
-    shown = [dot for dot in dots if dot.height >= lowest and dot.author in lanes]
+    lowest, highest = _window([dot.height for dot in dots], columns, begin)
+    shown = [dot for dot in dots if lowest <= dot.height <= highest and dot.author in lanes]
     canvas = _Canvas((highest - lowest) * STEP + 1, max(2 * len(lanes) - 1, 0))
     _draw_all(canvas, shown, lanes, lowest)
     return _with_labels(canvas, labels, authors, margin)
+
+
+def _window(heights: Sequence[int], columns: int, begin: int | None) -> tuple[int, int]:
+    """The lowest and the highest height that are shown."""
+    first, last = min(heights, default=0), max(heights, default=0)
+    latest_start = max(last - columns + 1, first)
+    lowest = latest_start if begin is None else min(max(begin, first), latest_start)
+    return lowest, min(lowest + columns - 1, last)
 
 
 def _with_labels(canvas: _Canvas, labels: Mapping[str, str], authors: Sequence[str], margin: int) -> list[Text]:

@@ -25,7 +25,13 @@ def open_node(directory: Path, *, online: bool) -> Node:
         directory: The data directory.
         online: Whether to meet peers; without, no network is loaded.
     """
-    raise NotImplementedError
+    from walytis_core import Node  # noqa: PLC0415 - `walytis --help` and the socket's callers do without
+
+    if online:
+        return Node.open(directory)
+    from frontends.offline import Offline  # noqa: PLC0415 - loads the library
+
+    return Node.open(directory, network=Offline())
 
 
 def answers(
@@ -72,9 +78,19 @@ def _answer_here(
     from frontends.calls import Call, perform  # noqa: PLC0415 - what follows loads the library
     from frontends.verbs import VERBS  # noqa: PLC0415 - the same
 
-    with open_node(directory, online=online) as node:
+    with _opened(directory, online=online) as node:
         call = Call(node, stays_online=False, content=content)
         try:
             yield from perform(VERBS, verb, call, arguments)
         finally:
             call.leave()
+
+
+def _opened(directory: Path, *, online: bool) -> Node:
+    from walytis_core import InUseError  # noqa: PLC0415 - loaded by now
+
+    try:
+        return open_node(directory, online=online)
+    except InUseError as error:
+        hint = "Close the other program; only `walytis run` answers other commands while it has a directory open."
+        raise FailedError("InUseError", str(error), hint, EXIT_CODES["LocalError"]) from error

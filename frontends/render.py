@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -169,3 +170,164 @@ def _scalar(value: Any) -> str:
 def terminal(*, to_stderr: bool = False) -> Console:
     """A console on standard output, or standard error."""
     return Console(stderr=to_stderr, highlight=False, soft_wrap=False)
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+
+def status_page(found: Form) -> RenderableType:
+    """The node and its chains."""
+    node = found["node"]
+    state = "online" if found["online"] else "offline: nobody can reach it; `walytis run` keeps it online"
+    rows: list[tuple[str, RenderableType]] = [("node", state)]
+    if found["online"]:
+        rows += [("network", plain_text(node["network"])), ("peers", f"{node['peers']} connected, {node['sessions']} streams")]
+    rows.append(("holds", f"{node['blocks']} blocks in {node['chains']} chains"))
+    rows += [("refused", counted(node["refused"]))] * bool(node["refused"])
+    parts: list[RenderableType] = [fields_table(rows)]
+    for chain in found["chains"]:
+        parts += [Text(), Text(plain_text(chain["name"]), "bold underline"), _chain_status(chain, online=found["online"])]
+    return Group(*parts)
+
+
+def _chain_status(chain: Form, *, online: bool) -> RenderableType:
+    now = chain["status"]
+    rows: list[tuple[str, RenderableType]] = [("id", Text(chain["id"], overflow="ellipsis", no_wrap=True))]
+    rows.append(("blocks", f"{chain['blocks']}, up to height {chain['height']}, {now['heads']} heads"))
+    if online:
+        met = "nobody since the node was started" if now["last_contact"] is None else ago(now["last_contact"])
+        rows.append(("peers", f"{now['peers']} online; last contact: {met}"))
+    if now["pulling_from"]:
+        rows.append(("fetching", f"from {now['pulling_from']}"))
+    if now["parked"]:
+        rows.append(("parked", f"{now['parked']} blocks wait for {now['missing']} that are missing"))
+    rows += [("refused", counted(now["refused"]))] * bool(now["refused"])
+    rows += [("forked", f"{now['forked_authors']} authors wrote two blocks in one place")] * bool(now["forked_authors"])
+    rows += [("damaged", f"{now['corrupt']} blocks, fetched again from the next peer")] * bool(now["corrupt"])
+    rows.append(("writing", "yes" if now["writable"] is None else f"no: {now['writable']}"))
+    return fields_table(rows)
+
+
+def counted(counts: Form) -> str:
+    """Reasons with their counts."""
+    return ", ".join(f"{count} x {plain_text(reason)}" for reason, count in counts.items())
+
+
+def ago(epoch_s: float) -> str:
+    """How long ago, roughly."""
+    seconds = max(datetime.now(UTC).timestamp() - epoch_s, 0)
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{int(seconds / size)} {unit} ago"
+    return f"{int(seconds)} s ago"
+
+
+def verify_page(report: Form) -> RenderableType:
+    """What a check of all blocks found."""
+    lines: list[RenderableType] = []
+    for chain in report["chains"]:
+        bad = len(chain["corrupt"]) + len(chain["problems"])
+        text = Text(plain_text(chain["name"]), "bold").append(f"  {chain['checked']} blocks checked, ", "not bold")
+        lines.append(text.append("all sound", "green") if not bad else text.append(f"{bad} problems", "red"))
+        lines += [Text(f"  damaged: {id}") for id in chain["corrupt"]]
+        lines += [Text(f"  {plain_text(problem)}") for problem in chain["problems"]]
+        if chain["corrupt"]:
+            lines.append(Text("  Damaged blocks are set aside, and fetched again from a peer: `walytis run`.", "dim"))
+    return Group(*lines) if lines else Text("No chains to check.")
+
+
+def invitation_page(console: Console, made: Form, *, with_code: bool) -> None:
+    """An invitation to hand on: the code to scan where it fits, and the text."""
+    code = qr_code(made["qr_text"]) if with_code else ""
+    wide = max(map(len, code.splitlines()), default=0)
+    if wide and wide <= console.width:
+        console.print(code, markup=False, no_wrap=True)
+    who = "any number may use it" if made["uses"] is None else f"for {made['uses']}"
+    until = "no end" if made["expires"] is None else f"until {datetime.fromtimestamp(made['expires'], UTC).astimezone():%Y-%m-%d %H:%M}"
+    console.print(made["invitation"], markup=False, soft_wrap=True, style="bold")
+    text = f"Invitation {made['id'][:8]} to {plain_text(made['chain'])}: {who}, {until}. Who has it can join: hand it on with care."
+    console.print(text, markup=False)
+
+
+def qr_code(text: str) -> str:
+    """A QR code in half-block letters, black on white in either colour scheme by drawing the light parts."""
+    import segno  # noqa: PLC0415 - takes time to load, and only invitations need it
+
+    rows = [list(row) for row in segno.make(text, error="l", boost_error=False, micro=False).matrix_iter(border=1)]
+    rows += [[0] * len(rows[0])] * (len(rows) % 2)
+    letters = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return "\n".join("".join(letters[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True)) for top, bottom in pairs)
+
+
+def invitations_table(found: Sequence[Form]) -> RenderableType:
+    """The invitations of a chain."""
+    if not found:
+        return Text("No invitations yet: `walytis invite CHAIN` makes one.")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("id", "used", "for", "until", "state"):
+        table.add_column(title)
+    now = datetime.now(UTC).timestamp()
+    for one in found:
+        uses = "any number" if one["uses"] is None else str(one["uses"])
+        until = "no end" if one["expires"] is None else f"{datetime.fromtimestamp(one['expires'], UTC).astimezone():%Y-%m-%d %H:%M}"
+        used_up = one["uses"] is not None and one["used"] >= one["uses"]
+        expired = one["expires"] is not None and one["expires"] <= now
+        state = "revoked" if one["revoked"] else "expired" if expired else "used" if used_up else "open"
+        state += "" if one["write"] else ", read only"
+        table.add_row(one["id"][:8], f"{one['used']} of {uses}", "writers" if one["write"] else "readers", until, state)
+    return table
+
+
+_SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
+
+
+def finding_line(finding: Form) -> RenderableType:
+    """What a check of the doctor found."""
+    sign, style = _SIGNS[finding["level"]]
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(width=10)
+    table.add_column(overflow="fold")
+    text = Text(finding["found"])
+    if finding["remedy"]:
+        text.append("\n" + finding["remedy"], "bold")
+    table.add_row(Text(sign, style), finding["check"], text)
+    return table
+
+
+class JoinPage:
+    """The progress of a join: who is waited for, then a bar of blocks held of blocks known.
+
+    Args:
+        console: Where; lines instead of a bar when it is no terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[held]}"))
+        self._console = console
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("starting", total=None, held="")
+        self._state = ""
+
+    def __enter__(self) -> JoinPage:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def progress(self, step: Form) -> None:
+        """How far it is."""
+        held = f"{step['held']} of {step['known']} blocks" if step["known"] else ""
+        total = step["known"] or None
+        self._bar.update(self._task, description=plain_text(step["state"]), total=total, completed=step["held"], held=held)
+        if step["state"] != self._state and not self._console.is_terminal:
+            self._console.print(plain_text(step["state"]), markup=False)
+        self._state = step["state"]
+
+    def joined(self, chain: Form) -> None:
+        """The end."""
+        self._bar.stop()
+        text = f"Joined {plain_text(chain['name'])}: {chain['blocks']} blocks. `walytis log {plain_text(chain['name'])}` shows them."
+        self._console.print(text, markup=False)

@@ -51,6 +51,18 @@ def telling(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(failure.exit_code) from error
 
 
+@contextmanager
+def waiting(what: str, *, quiet: bool) -> Iterator[None]:
+    """A sign of life on standard error while something takes long; none with `quiet`, or where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from frontends.render import terminal  # noqa: PLC0415 - rich, for people only
+
+    with terminal(to_stderr=True).status(what):
+        yield
+
+
 def warn(sentence: str, hint: str = "") -> None:
     """Says something on standard error that is no failure."""
     from frontends.render import terminal  # noqa: PLC0415 - most calls warn of nothing

@@ -8,19 +8,23 @@ holds one page in memory. Knows neither the terminal nor the socket.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from frontends.calls import Call, Verb
-from frontends.finding import find_author, find_block
-from frontends.forms import Form, author_text, block_form, chain_form, links_form, plain
+from frontends.failures import FailedError
+from frontends.finding import find_author, find_block, find_invitation
+from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain
 from frontends.lines import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from walytis_core import Block, Chain
+    from walytis_core import Block, Chain, Pending
 
-POLL_S: Final = 0.2  # how often progress is looked at
+POLL_S: Final = 0.1  # how often progress is looked at
 
 
 # --- chains ------------------------------------------------------------------------------------------------------
@@ -33,7 +37,7 @@ def list_chains(call: Call) -> Form:
 
 def create(call: Call, *, name: str, readers: str = "secret", invited_writers: bool = False) -> Form:
     """A new chain."""
-    return chain_form(call.node.create_chain(name, writers="invited" if invited_writers else "anyone", readers=readers))
+    return chain_form(call.node.create_chain(name, writers=[] if invited_writers else "anyone", readers=readers))
 
 
 def delete(call: Call, *, chain: str) -> Form:
@@ -46,16 +50,179 @@ def delete(call: Call, *, chain: str) -> Form:
 
 def status(call: Call, *, chain: str | None = None) -> Form:
     """How the node and its chains do: of one chain, or of all."""
-    chains = [call.node.chain(chain)] if chain is not None else call.node.chains()
     return {
         "online": call.stays_online,
         "node": plain(call.node.stats),
-        "chains": [chain_form(each) | {"status": plain(each.status())} for each in chains],
+        "chains": [chain_form(each) | {"status": plain(each.status())} for each in _chains(call, chain)],
     }
 
 
 def verify(call: Call, *, chain: str | None = None) -> Form:
     """Checks every block of one chain, or of all."""
-    chains = [call.node.chain(chain)] if chain is not None else call.node.chains()
-    reports = [chain_form(each) | plain(each.verify()) for each in chains]
+    reports = [chain_form(each) | plain(each.verify()) for each in _chains(call, chain)]
     return {"chains": reports, "ok": not any(report["corrupt"] or report["problems"] for report in reports)}
+
+
+def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
+    return call.node.chains() if chain is None else [call.node.chain(chain)]
+
+
+# --- blocks ------------------------------------------------------------------------------------------------------
+
+
+def append(
+    call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None
+) -> Form:
+    """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
+    found = call.node.chain(chain)
+    block = found.append(call.content.read(), topics=topics, type=type)
+    form = block_form(block)
+    if wait is not None:
+        form["peers"] = _peers_that_have(call, found, block, wait)
+    return form
+
+
+def _peers_that_have(call: Call, chain: Chain, block: Block, wait_s: float) -> int:
+    end = time.monotonic() + wait_s
+    while True:
+        raise NotImplementedError
+
+
+def log(
+    call: Call,
+    *,
+    chain: str,
+    topic: str | None = None,
+    type: str | None = None,
+    author: str | None = None,
+    after: str | None = None,
+    before: str | None = None,
+    cursor: int | None = None,
+    limit: int | None = None,
+    newest_first: bool = True,
+) -> Iterator[Form]:
+    """The blocks that meet all conditions, by arrival."""
+    found = call.node.chain(chain)
+    blocks = found.blocks(
+        topic=topic,
+        type=type,
+        author=None if author is None else find_author(found, author),
+        since=cursor,
+        after=None if after is None else datetime.fromisoformat(after),
+        before=None if before is None else datetime.fromisoformat(before),
+        newest_first=newest_first,
+        limit=limit,
+    )
+    return map(block_form, blocks)
+
+
+def show(call: Call, *, chain: str, block: str) -> Form:
+    """One block, with what it names."""
+    found = find_block(call.node.chain(chain), block)
+    return block_form(found) | links_form(found)
+
+
+def content(call: Call, *, chain: str, block: str) -> Iterator[Form]:
+    """The content of a block, in pieces."""
+    with find_block(call.node.chain(chain), block).open() as stream:
+        while piece := stream.read(CHUNK_BYTES):
+            yield {"base64": base64.b64encode(piece).decode("ascii")}
+
+
+def graph(call: Call, *, chain: str, limit: int | None = None) -> Iterator[Form]:
+    """The newest blocks and what each names."""
+    for block in call.node.chain(chain).blocks(newest_first=True, limit=limit):
+        form = block_form(block)
+        yield {key: form[key] for key in ("id", "author", "height", "time", "topics")} | links_form(block)
+
+
+def follow(
+    call: Call, *, chain: str, name: str | None = None, topic: str | None = None, limit: int | None = None
+) -> Iterator[Form]:
+    """Blocks as they arrive; one that was given counts as acknowledged when the next is asked for."""
+    with closing(call.node.chain(chain).follow(name=name, topic=topic)) as feed:
+        call.when_gone(feed.close)
+        for event in itertools.islice(feed, limit):
+            yield block_form(event.block, number=event.number)
+            event.ack()
+
+
+# --- sharing -----------------------------------------------------------------------------------------------------
+
+
+def invite(
+    call: Call, *, chain: str, uses: int | None = 1, expires_s: float | None = None, read_only: bool = False
+) -> Form:
+    """A new invitation, and whether anyone is online to honour it."""
+    found = call.node.chain(chain)
+    expires = None if expires_s is None else timedelta(seconds=expires_s)
+    invitation = found.invite(uses=uses, expires=expires, write=not read_only)
+    return {
+        "invitation": str(invitation), "qr_text": invitation.qr_text, "id": invitation.id.hex(), "chain": found.name,
+        "uses": uses, "expires": invitation.expires, "served": call.stays_online,
+    }  # fmt: skip
+
+
+def invitations(call: Call, *, chain: str) -> Form:
+    """The invitations of a chain that this node keeps."""
+    return {"invitations": [invitation_form(record) for record in call.node.chain(chain).invitations()]}
+
+
+def revoke(call: Call, *, chain: str, invitation: str) -> Form:
+    """Takes an invitation back."""
+    found = call.node.chain(chain)
+    id = find_invitation(found, invitation)
+    found.revoke(id)
+    return {"revoked": id.hex()}
+
+
+def join(call: Call, *, invitation: str, name: str | None = None, timeout: float | None = None) -> Iterator[Form]:
+    """Joins a chain: its progress each time it changes, at last the chain."""
+    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    pending = call.node.join(invitation, name=name)
+    call.when_gone(pending.cancel)
+    end = None if timeout is None else time.monotonic() + timeout
+    seen: object = None
+    try:
+        while not pending.done():
+            progress = pending.progress()
+            if progress != seen:
+                seen = progress
+                yield {"event": "progress", "state": progress.state, "held": progress.held, "known": progress.known}
+            if end is not None and time.monotonic() >= end:
+                raise UnavailableError(f"not joined within {timeout:g} s: {progress.state}")
+            _settle(pending)
+        yield {"event": "joined"} | chain_form(pending.result(0))
+    finally:
+        pending.cancel()
+
+
+def _settle(pending: Pending[Chain]) -> None:
+    """Waits a moment for a result."""
+    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    try:
+        pending.result(POLL_S)
+    except UnavailableError:
+        if pending.done():
+            raise
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "append": append,
+    "content": content,
+    "create": create,
+    "delete": delete,
+    "follow": follow,
+    "graph": graph,
+    "invitations": invitations,
+    "invite": invite,
+    "join": join,
+    "list": list_chains,
+    "log": log,
+    "revoke": revoke,
+    "show": show,
+    "status": status,
+    "verify": verify,
+}

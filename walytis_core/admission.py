@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 import trio
@@ -19,8 +20,23 @@ import trio
 from walytis_core.block import Draft, draft
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
-from walytis_core.errors import InvalidInputError, JoinError, NotAllowedError, NotFoundError, RemoteError, UnavailableError
-from walytis_core.invitation import MAX_ADDRESSES, SEED_BYTES, Invitation, InvitationRecord, JoinRefusal, judge, suggest_name
+from walytis_core.errors import (
+    InvalidInputError,
+    JoinError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+    UnavailableError,
+)
+from walytis_core.invitation import (
+    MAX_ADDRESSES,
+    SEED_BYTES,
+    Invitation,
+    InvitationRecord,
+    JoinRefusal,
+    judge,
+    suggest_name,
+)
 from walytis_core.joining import ISSUER_ENTROPY_BYTES, JOINER_ENTROPY_BYTES, Claim, Ends, Grant, Issuer, Joiner, Terms
 from walytis_core.limits import Limits
 from walytis_core.network.port import Network, Stream
@@ -29,6 +45,7 @@ from walytis_core.seals import ChainSecret
 from walytis_core.session import Frames
 from walytis_core.signer import MULTIKEY_PREFIX, Signer
 from walytis_core.store.port import ChainStore
+from walytis_core.workers import Workers
 
 JOIN_PROTOCOL: Final = "/x/walytis/join/1"
 _RECORD: Final = "invite/"
@@ -96,7 +113,7 @@ def expiry_of(expires: timedelta | datetime | None) -> int | None:
 
 async def answer_join(
     stream: Stream, node: Signer, network: Network, find: Callable[[bytes], Terms | None],
-    inviter: Callable[[BlockId], Inviter | None],
+    inviter: Callable[[BlockId], Inviter | None], workers: Workers,
 ) -> RemoteError | None:  # fmt: skip
     """Answers one stream of the join protocol.
 
@@ -117,7 +134,7 @@ async def answer_join(
             if asked.claim is None or chain is None:
                 await frames.send(issuer.refuse())
                 return RemoteError(asked.reason) if asked.reason else None
-            answer = await trio.to_thread.run_sync(_decide, issuer, asked.claim, chain)
+            answer = await workers.run(partial(_decide, issuer, asked.claim, chain))
             await frames.send(answer)
             await stream.receive(1)  # the joiner closes: the answer has gone over
         except UnavailableError:
@@ -193,7 +210,9 @@ async def ask_to_join(network: Network, peer: str, invitation: Invitation, node:
             raise JoinError((step.refused or JoinRefusal.NOT_HONOURED).value)
         raise UnavailableError("the inviter takes too long to answer")
     except RemoteError as error:
-        raise JoinError("the peer at the invitation's address is not its issuer, or hands over another chain") from error
+        raise JoinError(
+            "the peer at the invitation's address is not its issuer, or hands over another chain"
+        ) from error
     finally:
         await stream.close()
 
@@ -209,7 +228,9 @@ def new_invitation(
     policy = engine.genesis.policy
     seed = None if policy.is_open else os.urandom(SEED_BYTES)
     if policy.is_open and uses not in (None, 1):
-        raise InvalidInputError("everyone may read and write this chain: an invitation is an address, uses do not apply")
+        raise InvalidInputError(
+            "everyone may read and write this chain: an invitation is an address, uses do not apply"
+        )
     invitation = Invitation(
         chain_id=engine.genesis.id, issuer=node.key[len(MULTIKEY_PREFIX) :], addresses=tuple(addresses[:MAX_ADDRESSES]),
         seed=seed, expires=expires, name=suggest_name(name),

@@ -10,8 +10,10 @@ Rules for editing this file: the reader moves by the lengths that the bytes *cla
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import BinaryIO, Final, NamedTuple
 
 from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, BlockId, Cid
@@ -80,8 +82,6 @@ class Block(NamedTuple):
     def open(self) -> BinaryIO:
         """A binary stream over the content, verified leaf by leaf. Raises `UnavailableError` when a leaf is missing."""
         if isinstance(self.body, bytes):
-            import io
-
             return io.BytesIO(self.body)
         if self.reader is None:
             raise NotFoundError("this block came without its chain, so its long content cannot be read")
@@ -163,7 +163,9 @@ def draft(
         _require(0 < size <= Limits.max_topic_bytes, f"a topic has 1 to {Limits.max_topic_bytes} bytes of UTF-8")
     _require(len(_utf8(type, "the type")) <= Limits.max_type_bytes, f"a type has at most {Limits.max_type_bytes} bytes")
     if isinstance(body, bytes):
-        _require(len(body) <= Limits.max_payload_bytes, f"an inline payload has at most {Limits.max_payload_bytes} bytes")
+        _require(
+            len(body) <= Limits.max_payload_bytes, f"an inline payload has at most {Limits.max_payload_bytes} bytes"
+        )
     extension = dict(ext or {})
     _require(all(isinstance(value, bytes) for value in extension.values()), "values of ext are bytes")
     _require(len(_encode_ext(extension)) <= Limits.max_ext_bytes, f"ext has at most {Limits.max_ext_bytes} bytes")
@@ -287,16 +289,16 @@ def _decode(data: bytes, id: BlockId) -> Block:
         ext, at = _read_ext(data, at)
     if at + _TAIL != len(data) or data[at : at + 2] != _SIGNATURE:
         raise RemoteError(Reason.BAD_ENCODING)
-    if parents and (prev in parents or any(a >= b for a, b in zip(parents, parents[1:], strict=False))):
+    if parents and (prev in parents or any(a >= b for a, b in pairwise(parents))):
         raise RemoteError(Reason.BAD_PARENTS)
-    if time_ms > Limits.max_time_ms or (chain is None or prev is None) and not _is_first(chain, prev, seq, parents, height):
+    if time_ms > Limits.max_time_ms:
+        raise RemoteError(Reason.BAD_FIELD)
+    if (chain is None or prev is None) and not _is_first(chain, prev, seq, parents, height):
         raise RemoteError(Reason.BAD_FIELD)
     return Block(id, data, chain, author, seq, prev, parents, height, time_ms, type_, topics, body, ext)
 
 
-def _is_first(
-    chain: BlockId | None, prev: BlockId | None, seq: int, parents: Sequence[BlockId], height: int
-) -> bool:
+def _is_first(chain: BlockId | None, prev: BlockId | None, seq: int, parents: Sequence[BlockId], height: int) -> bool:
     """Whether the place is the genesis: the only one without chain and without prev."""
     return chain is None and prev is None and seq == 0 and not parents and height == 0
 

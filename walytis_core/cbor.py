@@ -14,7 +14,7 @@ message and no layout; blocks have their own, faster reader (`block.py`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, repeat
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -25,6 +25,9 @@ from walytis_core.errors import InvalidInputError, Reason, RemoteError
 
 Value: TypeAlias = "bool | int | str | bytes | Cid | list[Value] | tuple[Value, ...] | dict[str, Value] | None"
 """What DAG-CBOR holds here: no floats, no other tags. Maps have text keys; links are `Cid`."""
+
+Writable: TypeAlias = "bool | int | str | bytes | Cid | Sequence[Writable] | Mapping[str, Writable] | None"
+"""What `encode` takes: lists and tuples of whatever it takes, too."""
 
 MAX_DEPTH: Final = 16
 """Arrays and maps within each other that `encode` writes; `decode` takes what its caller says."""
@@ -45,7 +48,7 @@ class _Refused(Exception):  # noqa: N818 - never leaves this file
     """A value that this subset does not have."""
 
 
-def encode(value: Value) -> bytes:
+def encode(value: Writable) -> bytes:
     """Writes a value in its one canonical form.
 
     Args:
@@ -58,8 +61,8 @@ def encode(value: Value) -> bytes:
     '83014178a26161f56162f6'
     """
     try:
-        linked = any([Cid in kinds for kinds, _ in _levels(value, MAX_DEPTH)])  # to the end: each level is checked
-        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if linked else None)
+        held = set[type]().union(*(kinds for kinds, _ in _levels(value, MAX_DEPTH)))
+        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if Cid in held else None)  # they cost time
     except _Refused as error:
         raise InvalidInputError(f"cannot be written as DAG-CBOR: {error}") from error
     except UnicodeEncodeError as error:
@@ -112,6 +115,8 @@ def _levels(value: object, depth: int) -> Iterator[tuple[set[type], list[Any]]]:
             raise _Refused("a type that it does not have")
         if int in kinds:
             _check_integers(level)
+        if dict in kinds:
+            _check_keys(level)
         yield kinds, level
         if kinds.isdisjoint(_NESTED):
             return
@@ -127,6 +132,12 @@ def _check_integers(level: list[Any]) -> None:
         raise _Refused("an integer of more than 53 bits")
 
 
+def _check_keys(level: list[Any]) -> None:
+    for value in level:
+        if type(value) is dict and not set(map(type, value)) <= _TEXT:
+            raise _Refused("keys of maps are text")
+
+
 def _below(level: list[Any]) -> list[Any]:
     """What the lists and maps of a level hold."""
     below: list[Any] = []
@@ -134,8 +145,6 @@ def _below(level: list[Any]) -> list[Any]:
         if isinstance(value, list | tuple):
             below += value
         elif isinstance(value, dict):
-            if not set(map(type, value)) <= _TEXT:
-                raise _Refused("keys of maps are text")
             below += value.values()
     return below
 

@@ -18,13 +18,13 @@ from walytis_core.authors import OwnAuthor
 from walytis_core.block import Block, Content, Draft, decode, draft
 from walytis_core.cid import BlockId, Cid
 from walytis_core.engine import Engine
-from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError, NotFoundError
+from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError, NotFoundError, WalytisError
 from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Via
 from walytis_core.invitation import Invitation, InvitationRecord
-from walytis_core.standing import OBEYED, Standing
 from walytis_core.limits import Limits
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
+from walytis_core.standing import OBEYED, Standing
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
 
 if TYPE_CHECKING:
@@ -184,7 +184,13 @@ class Chain:
         if type.startswith("core/"):
             raise InvalidInputError("types that start with core/ are the library's own")
         template = draft(b"", topics=topics, type=type, ext=ext)
-        return self._append([self._draft(payload, template) for payload in payloads])
+        drafts = [self._draft(payload, template) for payload in payloads]
+        try:
+            return self._append(drafts)
+        except WalytisError:
+            for one in drafts:
+                self._drop(one.body)
+            raise
 
     def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
         self.own_author.require_sure()
@@ -203,7 +209,7 @@ class Chain:
         start = payload.read(Limits.max_payload_bytes + 1)
         if len(start) <= Limits.max_payload_bytes:
             return template._replace(body=start)
-        return template._replace(body=content.build(_Rejoined(start, payload), self.tables.put_side))
+        return template._replace(body=content.build(io.BufferedReader(_Rejoined(start, payload)), self.tables.put_side))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -303,9 +309,11 @@ class Chain:
 
     def drop_content(self, block: Block) -> None:
         """Forgets a block's long content here. The block stays valid; `fetch` brings the content back."""
-        if block.content is not None:
-            pieces = list(content.pieces(block.content, self.tables.side))
-            self.tables.drop_side([piece.cid for piece in pieces])
+        self._drop(block.body)
+
+    def _drop(self, body: bytes | Content) -> None:
+        if not isinstance(body, bytes):
+            self.tables.drop_side([piece.cid for piece in content.pieces(body, self.tables.side)])
 
     def _has_side(self, cid: Cid) -> bool:
         return bool(self.tables.has_side([cid]))
@@ -338,7 +346,13 @@ class Chain:
         self._require_open()
         feed = Feed(self, Query(topic, type, author), name, revisions=revisions)
         stop = self.engine.listen(feed.tell)
-        feed.on_close(lambda: (stop(), self._feeds.remove(feed) if feed in self._feeds else None))
+
+        def forget() -> None:
+            stop()
+            if feed in self._feeds:
+                self._feeds.remove(feed)
+
+        feed.on_close(forget)
         self._feeds.append(feed)
         if callback is not None:
             label = name or f"unnamed-{len(self._followers) + 1}"
@@ -356,7 +370,7 @@ class Chain:
 
     def standing(self, id: BlockId) -> Standing:
         """What a block's layer makes of it; obeyed for blocks of no layer."""
-        return OBEYED if id else OBEYED
+        return OBEYED
 
     def get_cursor(self, name: str) -> int | None:
         """The cursor of a named consumer."""
@@ -492,9 +506,11 @@ class _Rejoined(io.RawIOBase):
         self._rest = rest
 
     def readable(self) -> bool:
+        """Yes."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is of Python 3.12
+        """Fills a buffer, with what was read before first."""
         data = self._start[: len(buffer)] or self._rest.read(len(buffer))
         self._start = self._start[len(buffer) :]
         buffer[: len(data)] = data

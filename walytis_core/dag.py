@@ -17,10 +17,14 @@ class Placed(Protocol):
     """Anything with a place in the canonical order."""
 
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Its height."""
+        ...
 
     @property
-    def id(self) -> bytes: ...
+    def id(self) -> bytes:
+        """Its id."""
+        ...
 
 
 PlacedT = TypeVar("PlacedT", bound=Placed)

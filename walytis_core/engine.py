@@ -136,7 +136,7 @@ class Engine:
 
     def exclusive(self) -> threading.RLock:
         """A lock to hold over several calls that belong together; ``with engine.exclusive():``."""
-        return self._lock  # type: ignore[return-value]
+        return self._lock
 
     def block(self, id: BlockId) -> Block:
         """A member, by id. Raises `NotFoundError`."""

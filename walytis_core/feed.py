@@ -161,7 +161,9 @@ class Feed:
         if not self._rows:
             with self._changed:
                 self._has_more = False
-            self._rows.extend(self._source.page(self._query._replace(since=self._read_to), newest_first=False, limit=_PAGE))
+            self._rows.extend(
+                self._source.page(self._query._replace(since=self._read_to), newest_first=False, limit=_PAGE)
+            )
             if not self._rows:
                 return None
             with self._changed:

@@ -82,7 +82,9 @@ class Frontier(Mapping[bytes, Entry]):
 
     def differing(self, hashes: Iterable[bytes]) -> set[int]:
         """The buckets whose hash is not the one given."""
-        return {index for index, (own, other) in enumerate(zip(self.bucket_hashes(), hashes, strict=True)) if own != other}
+        return {
+            index for index, (own, other) in enumerate(zip(self.bucket_hashes(), hashes, strict=True)) if own != other
+        }
 
     def entries(self, buckets: set[int] | None = None) -> list[tuple[bytes, Entry]]:
         """The entries of some buckets, or all, sorted by author."""

@@ -79,7 +79,7 @@ class FileKeys:
         target = self._directory / name
         beside = self._directory / f".{name}.new"
         try:
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(secret)
                 file.flush()
                 os.fsync(file.fileno())

@@ -75,7 +75,7 @@ class Layer:
     >>> author = Ed25519Signer(bytes(32))
     >>> genesis = create_genesis(author, Policy(None, "everyone"), bytes(16), 0)
     >>> chain = MemoryStore().create_chain(genesis, "poll")
-    >>> view = View(poll, chain, genesis.id)
+    >>> view = View(poll, chain)
     >>> vote = create(author, Place(genesis.id, 1, genesis.id, (), 1), draft(b"yes", type="poll/vote"), 0)
     >>> numbers = chain.commit(Commit(blocks=[vote]))
     >>> view.arrived([vote])

@@ -70,7 +70,7 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - handed to the caller in the other thread
                 future.set_exception(error)
 
-        self.post(lambda: trio.lowlevel.spawn_system_task(run) and None)
+        self.post(lambda: _spawn(run))
         while not future.done() and self._thread.is_alive():
             try:
                 return future.result(timeout=1.0)
@@ -111,3 +111,7 @@ class Loop:
     def _drain(self) -> None:
         while self._posted:
             self._posted.popleft()()
+
+
+def _spawn(function: Callable[[], Awaitable[None]]) -> None:
+    trio.lowlevel.spawn_system_task(function)

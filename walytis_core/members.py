@@ -316,9 +316,7 @@ class Members:
         if reason is not None:
             raise NotAllowedError(f"this key may not write to the chain: {reason.value}")
 
-    def _next_place(
-        self, author: bytes, batch: _Batch, start: BlockId | None, shunned: Collection[BlockId]
-    ) -> Place:
+    def _next_place(self, author: bytes, batch: _Batch, start: BlockId | None, shunned: Collection[BlockId]) -> Place:
         if author in self.frozen:
             raise NotAllowedError(
                 "this key has forked: two blocks carry the same seq, so it can write no more",

@@ -32,7 +32,7 @@ class Digest(NamedTuple):
     """The digest of the sender's frontier, and how many blocks it has."""
 
     digest: bytes
-    count: int
+    held: int
 
 
 class Buckets(NamedTuple):
@@ -72,7 +72,7 @@ class Done(NamedTuple):
     """The sender has sent everything above the frontier it was given; its own digest and count now."""
 
     digest: bytes
-    count: int
+    held: int
 
 
 class Announce(NamedTuple):
@@ -270,7 +270,10 @@ def _read_pull(buckets: object, entries: object, last: object) -> Pull:
 
 def _read_side_part(cid: object, offset: object, total: object, data: object) -> SidePart:
     part = SidePart(
-        Cid(_bytes(cid, CID_BYTES)), _uint(offset), _uint(total, Limits.leaf_bytes), _bytes(data, most=Limits.part_bytes)
+        Cid(_bytes(cid, CID_BYTES)),
+        _uint(offset),
+        _uint(total, Limits.leaf_bytes),
+        _bytes(data, most=Limits.part_bytes),
     )
     if part.offset + len(part.data) > part.total:
         raise ValueError

@@ -6,6 +6,7 @@ read and written at once, and the transport starts behind. This file puts the pa
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import random
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
+from weakref import WeakSet
 
 import trio
 
@@ -23,7 +25,6 @@ from walytis_core.admission import (
     JOIN_PROTOCOL,
     Invitations,
     Inviter,
-    admit_draft,
     answer_join,
     ask_to_join,
 )
@@ -59,6 +60,11 @@ from walytis_core.service import ChainService, Service
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.port import ChainStore
 from walytis_core.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_CRASHED: Final = "the node ended because of an error in its background loop"
 
 _NODE_KEY: Final = "node"
 _LISTEN_KEY: Final = "listen"
@@ -135,6 +141,7 @@ class Node:
         self._invitations: dict[bytes, BlockId] = {}
         self._crash: BaseException | None = None
         self._is_closed = False
+        self._pendings: WeakSet[Pending[Any]] = WeakSet()
         self._seed = keys.get(_NODE_KEY) or self._new_seed()
         self.signer = Ed25519Signer(self._seed)
         """Signs with the node key."""
@@ -206,6 +213,8 @@ class Node:
         for chain in list(self._chains.values()):
             chain.close()
         self._loop.stop()
+        self._fail_pendings(ClosedError("the node was closed"))
+        self._service.workers.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -233,12 +242,20 @@ class Node:
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
+        _log.critical("the node ended because of an error in its background loop", exc_info=error)
         for chain in list(self._chains.values()):
             chain.close()
+        self._fail_pendings(ClosedError(_CRASHED))
+
+    def _fail_pendings(self, error: ClosedError) -> None:
+        for pending in tuple(self._pendings):
+            pending.fail(error)
 
     def _require_open(self) -> None:
         if self._crash is not None:
-            raise ClosedError("the node ended because of an error in its background loop") from self._crash
+            raise ClosedError(
+                _CRASHED, hint="This is a bug: report it with the error that is its cause."
+            ) from self._crash
         if self._is_closed:
             raise ClosedError("the node has been closed")
 
@@ -386,6 +403,7 @@ class Node:
         """Connects to a peer at one of these addresses; gives its peer id. Shared chains then sync by themselves."""
         self._require_open()
         pending = Pending[str]()
+        self._pendings.add(pending)
         wanted = [addresses] if isinstance(addresses, str) else list(addresses)
 
         async def dial() -> None:
@@ -432,12 +450,18 @@ class Node:
         now = [info.last_contact for info in self.peers_of(id)]
         return max([*now, *service.last_contact.values()], default=None)
 
+    async def run_in_thread(self, job: Callable[[], T]) -> T:
+        """Runs a job in one of the node's worker threads; in the loop."""
+        return await self._service.workers.run(job)
+
     def _spawn(self, function: Callable[[], object]) -> None:
         self._loop.post(lambda: self._nursery.start_soon(function))  # type: ignore[arg-type]
 
     # --- joining -------------------------------------------------------------------------------------------------
 
-    def join(self, invitation: Invitation | str, *, name: str | None = None, signer: Signer | None = None) -> Pending[Chain]:
+    def join(
+        self, invitation: Invitation | str, *, name: str | None = None, signer: Signer | None = None
+    ) -> Pending[Chain]:
         """Joins a chain; the result comes when what the inviter holds is held here.
 
         While the inviter is offline the join waits: `progress()` says so. Cancelling undoes what was begun.
@@ -463,6 +487,7 @@ class Node:
         if name is not None:
             self._require_new_name(name)
         join = _Join(self, ticket, name, signer)
+        self._pendings.add(join.pending)
         self._spawn(join.run)
         return join.pending
 
@@ -501,7 +526,9 @@ class Node:
     async def _answer_join(self, stream: Stream) -> None:
         if self._service.is_kept_out(stream.peer):
             return
-        fault = await answer_join(stream, self.signer, self._network, self._terms_of, self._inviter)
+        fault = await answer_join(
+            stream, self.signer, self._network, self._terms_of, self._inviter, self._service.workers
+        )
         if fault is not None:
             self._service.fault(fault.reason, stream.peer)
 
@@ -532,7 +559,8 @@ class Node:
 
     def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
         """Fetches a block's long content from peers. See `Chain.fetch`."""
-        fetching = _Fetch(self._loop, chain, block)
+        fetching = _Fetch(self, self._loop, chain, block)
+        self._pendings.add(fetching.pending)
         self._spawn(fetching.run)
         return fetching.pending
 
@@ -557,7 +585,7 @@ class _Join:
             if self.pending.done():
                 return
             adopt = partial(self._node.adopt, grant, self._name or grant.name, self._seed, self._given)
-            chain = self._chain = await trio.to_thread.run_sync(adopt)
+            chain = self._chain = await self._node.run_in_thread(adopt)
             self._watch(chain, peer, grant.blocks)
             self._node.introduce(chain, peer, self._ticket.addresses)
         except WalytisError as error:
@@ -600,8 +628,9 @@ class _Join:
 class _Fetch:
     """A fetch of long content under way; runs in the loop."""
 
-    def __init__(self, loop: Loop, chain: Chain, block: Block) -> None:
+    def __init__(self, node: Node, loop: Loop, chain: Chain, block: Block) -> None:
         self.pending = Pending[Block]()
+        self._node = node
         self._loop = loop
         self._chain = chain
         self._block = block
@@ -619,7 +648,7 @@ class _Fetch:
         try:
             total, done = content.total_pieces(wanted), 0
             while not self.pending.done():
-                portion = await trio.to_thread.run_sync(self._portion)
+                portion = await self._node.run_in_thread(self._portion)
                 if not portion:
                     self.pending.resolve(self._chain.block(self._block.id))
                     return
@@ -647,7 +676,7 @@ class _Fetch:
     async def _get(self, portion: list[Cid]) -> None:
         self._waits = set(portion)
         self._changed = trio.Event()
-        await trio.to_thread.run_sync(partial(self._chain.engine.handle, Fetch(tuple(portion))))
+        await self._node.run_in_thread(partial(self._chain.engine.handle, Fetch(tuple(portion))))
         await self._changed.wait()
 
     def _tell(self, change: Change) -> None:
@@ -682,5 +711,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-

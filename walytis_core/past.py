@@ -15,20 +15,21 @@ from typing import Final, NamedTuple
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
-from walytis_core.store.port import Held, Meta
+from walytis_core.store.port import ChainStore, Meta
 
 _BATCH: Final = 64  # blocks read at once on the way back
 _REMEMBERED: Final = 4096  # headers, of some 200 bytes each, so that the checks of a batch read them once
 
-Others = Callable[[BlockId], Held | None]
-"""Gives another chain that this node holds."""
+Others = Callable[[BlockId], ChainStore | None]
+"""Gives another chain of this node; None when it holds no such chain."""
 
 
 class DamagedError(Exception):
     """The bytes of a member are lost here and wanted again. Never leaves the view."""
 
-    def __init__(self, id: BlockId) -> None:
+    def __init__(self, chain: BlockId, id: BlockId) -> None:
         super().__init__(f"the bytes of block {id.short} are damaged")
+        self.chain = chain
         self.id = id
 
 
@@ -46,10 +47,10 @@ class Headers:
     """Headers of a chain's members, the ones read last in memory.
 
     Args:
-        held: The members.
+        held: The chain.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: ChainStore) -> None:
         self.held = held
         self._read: dict[bytes, Header] = {}
 
@@ -63,7 +64,7 @@ class Headers:
             encoded = self.held.encoded(missing)
             for id in missing:
                 if id not in encoded:
-                    raise DamagedError(id)
+                    raise DamagedError(self.held.id, id)
                 block = decode(encoded[id], id)
                 self._read[id] = Header(block.height, block.author, block.seq, block.type, block.ancestors_named)
         return {id: self._read[id] for id in ids}
@@ -133,7 +134,7 @@ class Past:
     def _block(self, id: BlockId) -> Block:
         encoded = self._headers.held.encoded((id,))
         if id not in encoded:
-            raise DamagedError(id)
+            raise DamagedError(self._headers.held.id, id)
         return decode(encoded[id], id)
 
     def _reaches(self, id: BlockId, meta: Meta) -> bool:

@@ -9,6 +9,7 @@ What belongs to the chain is decided in `members.py`, who is told what in `synci
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import Reason, RemoteError
@@ -47,7 +48,6 @@ from walytis_core.messages import (
     Digest,
     Done,
     ForkProof,
-    Message,
     Probe,
     Pull,
     SideLacking,
@@ -60,6 +60,9 @@ from walytis_core.parking import Budget
 from walytis_core.policy import Genesis
 from walytis_core.store.port import ChainStore
 from walytis_core.syncing import Sync
+
+Answer = Callable[[Any, ChainStore, float], list[Effect]]
+"""Answers a `Received` of one kind of message."""
 
 
 class Replica:
@@ -81,6 +84,7 @@ class Replica:
         self.shunned: frozenset[bytes] = frozenset()
         """Authors that a layer calls removed: their heads are not named by own blocks."""
         self._fetching = Fetching()
+        self._answers = self._table()
         self._corrupt: set[BlockId] = set(held.corrupt())
 
     def begin(self) -> list[Effect]:
@@ -112,9 +116,9 @@ class Replica:
                 return self._came(event, held, now_s)
             case Append():
                 return self._append(event, held)
-            case Received(peer, message, gossip):
+            case Received(peer):
                 try:
-                    return self._received(peer, message, gossip, held, now_s)
+                    return self._received(event, held, now_s)
                 except RemoteError as error:
                     return [Reject(error.reason, peer)]
             case TimerFired(name):
@@ -125,11 +129,8 @@ class Replica:
                 return [*self.sync.seen(peer, held), *self._ask_corrupt()]
             case PeerLost(peer):
                 return [*self.sync.lost(peer, held, now_s), *self._fetching.lost(peer, self._peers())]
-            case Corrupt(ids):
-                self._corrupt.update(ids)
-                return self._ask_corrupt()
-            case Fetch(cids):
-                return self._fetching.want(cids, self._peers())
+            case _:
+                return self._wanted(event)
 
     # --- blocks --------------------------------------------------------------------------------------------------
 
@@ -191,47 +192,48 @@ class Replica:
 
     def _ask_corrupt(self) -> list[Effect]:
         peers = self._peers()
-        return [Send(peers[0], Want(tuple(sorted(self._corrupt)[: Limits.max_ids_per_message])))] if (
-            peers and self._corrupt
-        ) else []
+        return (
+            [Send(peers[0], Want(tuple(sorted(self._corrupt)[: Limits.max_ids_per_message])))]
+            if (peers and self._corrupt)
+            else []
+        )
+
+    def _wanted(self, event: Corrupt | Fetch) -> list[Effect]:
+        """Something that was not asked for by a peer is wanted from peers."""
+        if isinstance(event, Fetch):
+            return self._fetching.want(event.cids, self._peers())
+        self._corrupt.update(event.ids)
+        return self._ask_corrupt()
 
     # --- messages and timers -------------------------------------------------------------------------------------
 
-    def _received(
-        self, peer: str, message: Message, gossip: bool, held: ChainStore, now_s: float
-    ) -> list[Effect]:
+    def _received(self, message: Received, held: ChainStore, now_s: float) -> list[Effect]:
+        answer = self._answers.get(type(message.message))
+        if answer is None or (message.gossip and not isinstance(message.message, (Digest, ForkProof))):
+            return [Reject(Reason.UNASKED, message.peer)]
+        return answer(message, held, now_s)
+
+    def _table(self) -> dict[type, Answer]:
+        """What answers each kind of message."""
         sync = self.sync
-        match message:
-            case Digest():
-                return sync.digest(peer, message, gossip, held, now_s)
-            case ForkProof(first, second):
-                return self._proven(peer, first, second)
-            case _ if gossip:
-                return [Reject(Reason.UNASKED, peer)]
-            case Credit(frames):
-                return self._credit(peer, frames, held)
-            case Announce(ids):
-                return sync.announced(peer, ids, held)
-            case Want(ids):
-                return sync.wanted(peer, ids, held)
-            case Pull():
-                return sync.pull(peer, message, held, now_s)
-            case Done():
-                return sync.done(peer, message, held, now_s)
-            case Buckets():
-                return sync.buckets(peer, message)
-            case Differ():
-                return sync.differ(peer, message)
-            case Probe():
-                return sync.probed(peer, message, held)
-            case SideWant(cids):
-                return self._side_wanted(peer, cids, held)
-            case SidePart():
-                return [Send(peer, Credit(1)), *self._fetching.part(peer, message, self._peers())]
-            case SideLacking(cids):
-                return self._fetching.lacking(peer, cids, self._peers())
-            case _:
-                return [Reject(Reason.UNASKED, peer)]
+        return {
+            Digest: lambda at, held, now: sync.digest(at.peer, at.message, at.gossip, held, now),
+            ForkProof: lambda at, _held, _now: self._proven(at.message.first, at.message.second),
+            Credit: lambda at, held, _now: self._credit(at.peer, at.message.frames, held),
+            Announce: lambda at, held, _now: sync.announced(at.peer, at.message.ids, held),
+            Want: lambda at, held, _now: sync.wanted(at.peer, at.message.ids, held),
+            Pull: lambda at, held, now: sync.pull(at.peer, at.message, held, now),
+            Done: lambda at, held, now: sync.done(at.peer, at.message, held, now),
+            Buckets: lambda at, _held, _now: sync.buckets(at.peer, at.message),
+            Differ: lambda at, _held, _now: sync.differ(at.peer, at.message),
+            Probe: lambda at, held, _now: sync.probed(at.peer, at.message, held),
+            SideWant: lambda at, held, _now: self._side_wanted(at.peer, at.message.cids, held),
+            SidePart: lambda at, _held, _now: [
+                Send(at.peer, Credit(1)),
+                *self._fetching.part(at.peer, at.message, self._peers()),
+            ],
+            SideLacking: lambda at, _held, _now: self._fetching.lacking(at.peer, at.message.cids, self._peers()),
+        }
 
     def _credit(self, peer: str, frames: int, held: ChainStore) -> list[Effect]:
         link = self._link(peer)
@@ -247,7 +249,7 @@ class Replica:
         link.sides.extend((cid, 0) for cid in cids)
         return self.sync.pump(peer, held)
 
-    def _proven(self, peer: str, first: bytes, second: bytes) -> list[Effect]:
+    def _proven(self, first: bytes, second: bytes) -> list[Effect]:
         one, other = read_proof(first, second, self.genesis.id)
         self.members.add_proof(one, other)
         return []

@@ -44,9 +44,7 @@ def judge(block: Block, genesis: Genesis, named: Mapping[bytes, Meta], admitted:
     return _judge_first(block, block.prev, before, genesis, admitted)
 
 
-def _judge_first(
-    block: Block, prev: BlockId, before: Meta, genesis: Genesis, admitted: Admitted
-) -> Reason | None:
+def _judge_first(block: Block, prev: BlockId, before: Meta, genesis: Genesis, admitted: Admitted) -> Reason | None:
     """Judges an author's first block: `prev` is the genesis, or the admission that lists its key."""
     by_founder = block.author == genesis.author
     if block.seq != int(by_founder):

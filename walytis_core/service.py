@@ -32,6 +32,7 @@ from walytis_core.screening import screen
 from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_initiator, open_as_responder
 from walytis_core.signer import Signer
+from walytis_core.workers import Workers
 
 _TICK_S: Final = 1.0
 _SOON_S: Final = (0.02, 0.1, 0.4)
@@ -96,13 +97,13 @@ class ChainService:
 
     async def run(self) -> None:
         """Runs the chain's tasks until `close()`."""
-        self.is_running = True
         network = self._service.network
         with self._scope:
             gossip = await network.subscribe(self.keys.channel)
             try:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
+                    self.is_running = True
                     nursery.start_soon(self._listen, gossip)
                     nursery.start_soon(self._talk)
                     await self._in_thread(self.engine.begin)
@@ -130,7 +131,7 @@ class ChainService:
 
     async def _in_thread(self, function: Callable[[], None]) -> None:
         try:
-            await trio.to_thread.run_sync(function)
+            await self._service.workers.run(function)
         except StorageError as error:  # the engine started anew; what was lost comes again
             self._service.disk_error = error
 
@@ -186,7 +187,7 @@ class ChainService:
             return
         finally:
             self._opening.discard(peer)
-        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, service.screeners))
+        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, service.workers, service.screeners))
 
     async def attach(self, session: SyncSession) -> None:
         """Runs an open session, unless there is a better one with the same peer.
@@ -195,7 +196,7 @@ class ChainService:
         """
         peer = session.peer
         other = self.sessions.get(peer)
-        if other is not None:
+        if other is not None and not other.ended.is_set():
             if other.initiator != session.initiator and other.initiator < session.initiator:
                 session.refuse()
                 await session.run()
@@ -204,8 +205,9 @@ class ChainService:
             await other.ended.wait()
         if not self.is_running or (peer in self.sessions and self.sessions[peer] is not other):
             session.refuse()
-        else:
-            self.sessions[peer] = session
+            await session.run()
+            return
+        self.sessions[peer] = session
         self._book.connected(peer, None, time.time())
         self.learn(peer, self._service.network.known_addresses(peer))
         try:
@@ -315,6 +317,7 @@ class Service:
         self.network = network
         self.node = node
         self.neighbours = neighbours
+        self.workers = Workers()
         self.timers = _Timers()
         self.screeners = trio.CapacityLimiter(2)
         self.chains: dict[bytes, ChainService] = {}
@@ -429,7 +432,8 @@ class Service:
                 return
             chain = self.chains.get(session.chain_id)
             if chain is not None and chain.is_running:
-                await chain.attach(SyncSession(chain.engine, frames, session, ends.initiator, self.screeners))
+                opened = SyncSession(chain.engine, frames, session, ends.initiator, self.workers, self.screeners)
+                await chain.attach(opened)
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
@@ -462,5 +466,3 @@ def _read_book(engine: Engine) -> object:
         return cbor.decode(data, max_bytes=1 << 22, max_depth=5)
     except RemoteError:
         return []
-
-

@@ -26,6 +26,7 @@ from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message
 from walytis_core.network.port import Stream
 from walytis_core.screening import Screened, screen
+from walytis_core.workers import Workers
 
 SYNC_PROTOCOL: Final = "/x/walytis/sync/1"
 _READ_BYTES: Final = 64 * 1024
@@ -124,11 +125,18 @@ class SyncSession:
         frames: The stream, opened.
         session: What the opening gave.
         initiator: The peer id of the end that opened the stream.
+        workers: The node's threads.
         screeners: Bounds the threads that screen blocks.
     """
 
     def __init__(
-        self, engine: Engine, frames: Frames, session: Session, initiator: str, screeners: trio.CapacityLimiter
+        self,
+        engine: Engine,
+        frames: Frames,
+        session: Session,
+        initiator: str,
+        workers: Workers,
+        screeners: trio.CapacityLimiter,
     ) -> None:
         self.peer = frames.stream.peer
         self.node_key = session.peer_node_key
@@ -138,6 +146,7 @@ class SyncSession:
         self._engine = engine
         self._frames = frames
         self._session = session
+        self._workers = workers
         self._screeners = screeners
         self._outbox: deque[Message] = deque()
         self._has_outgoing = trio.Event()
@@ -204,7 +213,7 @@ class SyncSession:
             await pipe.send(item)
 
     async def _screen(self, item: _Item, message: Blocks) -> None:
-        item.screened = await trio.to_thread.run_sync(self._screened, message, limiter=self._screeners)
+        item.screened = await self._workers.run(partial(self._screened, message), self._screeners)
         item.is_ready.set()
 
     def _screened(self, message: Blocks) -> Screened:
@@ -238,7 +247,7 @@ class SyncSession:
                     self._engine.handle(Received(self.peer, message))
 
     async def _in_thread(self, function: partial[None]) -> None:
-        await trio.to_thread.run_sync(function)
+        await self._workers.run(function)
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -199,7 +199,7 @@ class Sync:
         taken = self.pulling.taken
         self.pulling = None
         link = self.links[peer]
-        link.digest, link.count = message.digest, message.count
+        link.digest, link.count = message.digest, message.held
         equal = message.digest == self.members.frontier.digest()
         if equal or taken:
             link.holdoff_s = Limits.holdoff_min_s
@@ -242,7 +242,9 @@ class Sync:
 
     # --- news ----------------------------------------------------------------------------------------------------
 
-    def spread(self, blocks: Sequence[Block], held: ChainStore, source: str | None, why: Why, gossip: bool) -> list[Effect]:
+    def spread(
+        self, blocks: Sequence[Block], held: ChainStore, source: str | None, why: Why, gossip: bool
+    ) -> list[Effect]:
         """Tells others about blocks that were just taken and are about to be committed.
 
         Args:
@@ -278,7 +280,9 @@ class Sync:
         wanted = [id for id in ids if id not in known and id not in self.members.parking and id not in self._asked]
         return self._want(peer, wanted)
 
-    def came(self, peer: str, why: Why, blocks: Sequence[Block], taken: int, parked: int, held: ChainStore, now_s: float) -> list[Effect]:
+    def came(
+        self, peer: str, why: Why, blocks: Sequence[Block], taken: int, parked: int, held: ChainStore, now_s: float
+    ) -> list[Effect]:
         """Blocks came from a peer: notes what it holds, and asks for what is missing."""
         link = self.links.get(peer)
         for block in blocks:

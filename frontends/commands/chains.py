@@ -10,7 +10,7 @@ import typer
 from frontends.failures import FailedError
 from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
 from frontends.reach import answers
-from frontends.telling import only, telling, write_json
+from frontends.telling import only, telling, waiting, write_json
 
 
 def create(
@@ -100,6 +100,3 @@ def _confirm(chain: str, chains: list[dict[str, object]], *, may_ask: bool) -> N
     if blocks is not None:
         typer.confirm(f"Delete {chain!r} with its {blocks} blocks from this directory?", abort=True)
 
-
-def waiting(what: str, *, quiet: bool):  # type: ignore[no-untyped-def]  # replaced below
-    """A sign of life on standard error while something takes long."""

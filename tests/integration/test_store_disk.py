@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites.store_suite import Dag, observe
+from tests.suites.dags import Dag
+from tests.suites.store_suite import observe
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import StorageError
 from walytis_core.store import schema

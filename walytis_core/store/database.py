@@ -28,8 +28,8 @@ _CACHED_STATEMENTS: Final = 256
 _WRITER: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA wal_autocheckpoint=6000",  # the default of 1000 pages halves the rate of a long chain
-    "PRAGMA journal_size_limit=33554432",
+    "PRAGMA wal_autocheckpoint=8000",  # the default of 1000 pages halves the rate of a long chain
+    "PRAGMA journal_size_limit=50331648",
     "PRAGMA cache_size=-8192",
 )
 _READER: Final = ("PRAGMA query_only=1", "PRAGMA cache_size=-2048")

@@ -167,7 +167,13 @@ class MemoryChain(MemoryHeld):
         self._rejected: dict[str, dict[int, str]] = {}
         self._side: dict[bytes, bytes] = {}
         self._values: dict[str, bytes] = {}
+        self._id = genesis.id
         self._insert(genesis)
+
+    @property
+    def id(self) -> BlockId:
+        """The chain's id: its genesis block's."""
+        return self._id
 
     def commit(self, commit: Commit) -> dict[BlockId, int]:
         """Applies a commit; the numbers of the new and refolded members."""

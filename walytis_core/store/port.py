@@ -165,6 +165,11 @@ class Position(NamedTuple):
 class ChainStore(Held, Protocol):
     """One chain's tables."""
 
+    @property
+    def id(self) -> BlockId:
+        """The chain's id: its genesis block's."""
+        ...
+
     def commit(self, commit: Commit) -> dict[BlockId, int]:
         """Writes a commit durably.
 

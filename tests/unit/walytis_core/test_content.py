@@ -335,6 +335,13 @@ def test_what_is_missing_comes_in_reading_order(monkeypatch: pytest.MonkeyPatch)
     assert [piece.offset for piece in missing(content, lambda _: False, nodes.get, start=50)] == list(range(48, 100, 4))
 
 
+def test_a_leaf_that_repeats_is_wanted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    content, held = made(bytes(100))
+    nodes = {cid: data for cid, data in held.items() if cid[:4] == DAG_PB_PREFIX}
+    assert [piece.offset for piece in missing(content, lambda _: False, nodes.get)] == [0]
+
+
 def test_a_damaged_node_is_missing_and_a_lying_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     content, held = made(bytes(range(100)))

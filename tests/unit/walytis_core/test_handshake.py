@@ -206,6 +206,19 @@ def test_the_responder_must_be_admitted_too() -> None:
     assert theirs
 
 
+def test_a_responder_that_does_not_know_the_chain_is_refused() -> None:
+    """C42: its proof is otherwise good, and in its own name; it learns nothing of the chain."""
+    first, second = initiator(), responder()
+    stranger = second._core
+    proof = first.receive(second.receive(first.hello).send).send
+    stranger.extend(stranger.open("initiator", proof))
+    for guess in (OTHERS[0], ChainKeys(CHAIN.chain_id), ChainKeys(CHAIN.chain_id, ChainSecret(2, bytes(range(32))))):
+        first._next = first._on_proof
+        with pytest.raises(RemoteError) as caught:
+            first.receive(stranger.seal("responder", stranger.prove(guess, "responder")))
+        assert caught.value.reason is Reason.BAD_PROOF
+
+
 # --- tampering ----------------------------------------------------------------------------------------------------
 
 

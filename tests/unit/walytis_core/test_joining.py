@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl import bindings
 
 from walytis_core import block, cbor
 from walytis_core.block import GENESIS_PLACE, Block, Place
@@ -19,7 +21,7 @@ from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteEr
 from walytis_core.invitation import Invitation, JoinRefusal
 from walytis_core.joining import _SUITE, Asked, Ends, Grant, Issuer, Joiner, JoinStep, Terms, _signed
 from walytis_core.seals import ChainSecret
-from walytis_core.signer import Ed25519Signer
+from walytis_core.signer import MULTIKEY_PREFIX, Ed25519Signer, Signer, is_signed
 
 FOUNDER, ISSUER, JOINER, AUTHOR, EVE = (Ed25519Signer(bytes([n]) * 32) for n in range(1, 6))
 ENDS = Ends("peer-joiner", "peer-issuer")
@@ -202,6 +204,59 @@ def test_strangers_learn_nothing(held: Invitation) -> None:
     first, second = joiner(held=held), issuer()
     assert asked(first, second).claim is None
     assert first.receive(second.refuse()) == JoinStep(refused=JoinRefusal.NOT_HONOURED)
+
+
+class Claimed:
+    """A signer that claims somebody else's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+
+    def sign(self, message: bytes) -> bytes:
+        return EVE.sign(message)
+
+
+class MixedOrder:
+    """A signer whose key has a part of order 2: some of its signatures verify, and others would fork a chain."""
+
+    def __init__(self) -> None:
+        self._scalar = bindings.crypto_core_ed25519_scalar_reduce(bytes(range(64)))
+        order_2 = (2**255 - 20).to_bytes(32, "little")
+        point = bindings.crypto_scalarmult_ed25519_base_noclamp(self._scalar)
+        self.key = MULTIKEY_PREFIX + bindings.crypto_core_ed25519_add(point, order_2)
+
+    def sign(self, message: bytes) -> bytes:
+        for n in range(100):
+            nonce = bindings.crypto_core_ed25519_scalar_reduce(bytes([n + 1]) * 64)
+            start = bindings.crypto_scalarmult_ed25519_base_noclamp(nonce)
+            challenge = bindings.crypto_core_ed25519_scalar_reduce(
+                hashlib.sha512(start + self.key[2:] + message).digest()
+            )
+            product = bindings.crypto_core_ed25519_scalar_mul(challenge, self._scalar)
+            signature = start + bindings.crypto_core_ed25519_scalar_add(nonce, product)
+            if is_signed(self.key, message, signature):
+                return bytes(signature)
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("node", "author"),
+    [(Claimed(JOINER.key), AUTHOR), (JOINER, Claimed(AUTHOR.key)), (ISSUER, AUTHOR), (JOINER, MixedOrder())],
+    ids=["another's node key", "another's author key", "the issuer's own node key", "an author key of mixed order"],
+)
+def test_the_invited_must_hold_both_keys(node: Signer, author: Signer) -> None:
+    """C39: the seed alone lets nobody join in another's name, nor with a key that is no author's."""
+    first, second = Joiner(invitation(), node, author, ENDS, entropy(1, 128)), issuer()
+    assert asked(first, second).reason is Reason.BAD_PROOF
+    assert first.receive(second.refuse(JoinRefusal.USED)).refused is JoinRefusal.NOT_HONOURED
+
+
+def test_a_one_time_key_of_low_order_is_refused_before_a_use_is_counted() -> None:
+    """C39: though everything else about the request is good."""
+    for low in (bytes(32), b"\1" + bytes(31)):
+        first, second = joiner(), issuer()
+        first._private.public = first._private.public[:1184] + low
+        assert asked(first, second).reason is Reason.BAD_KEY
 
 
 def test_a_request_is_good_once_and_for_one_issuer() -> None:

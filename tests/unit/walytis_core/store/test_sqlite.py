@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites.store_suite import LOTS, Dag, StoreSuite, observe, pages, queries
+from tests.suites.dags import Dag
+from tests.suites.store_suite import LOTS, StoreSuite, observe, pages, queries
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import ClosedError, NotFoundError, StorageError
 from walytis_core.limits import Limits

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites.store_suite import LOTS, Dag, assert_invariants, observe, pages
+from tests.suites.dags import Dag
+from tests.suites.store_suite import LOTS, assert_invariants, observe, pages
 from walytis_core.block import Block
 from walytis_core.errors import StorageError
 from walytis_core.store import schema

@@ -1,0 +1,51 @@
+"""The `walytis` command: its list of commands, and nothing that takes long to load.
+
+Invariant: importing this, or asking for help, loads neither the library nor libp2p.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from frontends.commands import blocks, chains, machine, sharing
+
+app = typer.Typer(
+    name="walytis",
+    help="Shared, signed block-DAGs between peers: no servers, no coin, no daemon.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - takes time, and is seldom wanted
+
+        typer.echo(version("walytis-stack"))
+        raise typer.Exit
+
+
+@app.callback()
+def _walytis(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)] = False,
+) -> None: ...
+
+
+for _panel, _commands in (
+    ("See it", (machine.demo, machine.doctor, machine.run)),
+    ("Chains", (chains.create, chains.list_chains, chains.status, chains.verify, chains.delete)),
+    ("Blocks", (blocks.append, blocks.log, blocks.show, blocks.graph, blocks.follow)),
+    ("Sharing", (sharing.invite, sharing.join, sharing.invitations, sharing.revoke)),
+):
+    for _command in _commands:
+        app.command(_command.__name__.removesuffix("_chains"), rich_help_panel=_panel)(_command)
+
+
+def main() -> None:
+    """Runs the command."""
+    app()

@@ -1,0 +1,65 @@
+"""Commands on this machine: run, doctor, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frontends.options import DataDir, Json, directory_of
+from frontends.telling import telling, write_json
+
+
+def run(
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4001; may be repeated.",
+                     show_default="loopback only"),
+    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written, with the addresses, once others can connect.")] = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Keep the node online: it serves peers, and the other commands through its local socket. Ctrl-C ends it."""
+    with telling(as_json=json):
+        from frontends.daemon import Daemon  # noqa: PLC0415 - loads the library
+
+        daemon = Daemon(directory_of(data_dir), listen or [])
+        daemon.run(ready_file, as_json=json)
+
+
+def doctor(json: Json = False, data_dir: DataDir = None) -> None:
+    """Look for what is wrong on this machine, and say what to do about it. Exit code 6 when something must be done."""
+    with telling(as_json=json):
+        from frontends.doctor import examine  # noqa: PLC0415 - loads all that it looks at
+
+        findings = []
+        if json:
+            findings = [finding.to_json() for finding in examine(directory_of(data_dir))]
+            write_json({"findings": findings, "ok": all(finding["level"] != "bad" for finding in findings)})
+        else:
+            from frontends.render import finding_line, terminal  # noqa: PLC0415 - rich, for people only
+
+            console = terminal()
+            for finding in examine(directory_of(data_dir)):
+                findings.append(finding.to_json())
+                console.print(finding_line(findings[-1]))
+    if any(finding["level"] == "bad" for finding in findings):
+        raise typer.Exit(6)
+
+
+def demo(
+    input: Annotated[
+        Path | None, typer.Option("--input", help="A folder whose files the peers share.", show_default="docs/")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the peers' directories in this new folder.")] = None,
+    json: Json = False,
+) -> None:
+    """See three peers share a chain over real libp2p, on this machine, within seconds."""
+    with telling(as_json=json):
+        from frontends.demo.run import run_demo  # noqa: PLC0415 - loads more than other commands need
+
+        passed = run_demo(input, keep, as_json=json)
+    if not passed:
+        raise typer.Exit(1)

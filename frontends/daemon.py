@@ -1,0 +1,154 @@
+"""`walytis run`: a node that stays online, and answers the other commands through its local socket.
+
+Invariants: it ends cleanly on SIGTERM and SIGINT, and loudly when the node ends by itself; whatever way it ends, its
+socket and its ready file are gone. Signals only wake the one loop below: nothing is done in a handler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from frontends.calls import Call, perform
+from frontends.directory import private_folder, socket_path
+from frontends.failures import EXIT_CODES, FailedError
+from frontends.forms import Form
+from frontends.local_socket import LocalServer
+from frontends.telling import write_json
+from frontends.verbs import VERBS
+from walytis_core import InUseError, Node, WalytisError
+from walytis_core.network.libp2p import Libp2pNetwork
+
+_LOOK_S: Final = 2.0  # how often it looks whether the node is alive
+
+
+class Daemon:
+    """A node that stays.
+
+    Args:
+        directory: Its data directory.
+        listen: Multiaddresses to listen on; none for loopback, on the port this directory had before.
+    """
+
+    def __init__(self, directory: Path, listen: Sequence[str]) -> None:
+        self._directory = directory
+        self._listen = tuple(listen)
+
+    def run(self, ready_file: Path | None, *, as_json: bool) -> None:
+        """Runs until a signal comes.
+
+        Args:
+            ready_file: Gets the addresses, as JSON, once others can connect; removed at the end.
+            as_json: Says what it says as JSON lines.
+
+        Raises:
+            WalytisError: The directory cannot be opened, or the node ended by itself.
+            FailedError: The socket cannot be made.
+        """
+        with _signals() as woken, self._open() as node:
+            server = LocalServer(
+                socket_path(self._directory), lambda content: _call(node, content), lambda *asked: _answer(node, *asked)
+            )
+            try:
+                ready = {"event": "ready", "addresses": node.addresses(), "pid": os.getpid(), "chains": len(node.chains())}
+                with _announced(ready, ready_file):
+                    _say(ready, as_json=as_json)
+                    _serve(node, server, woken)
+            finally:
+                server.close()
+        _say({"event": "stopped"}, as_json=as_json)
+
+    def _open(self) -> Node:
+        private_folder(self._directory)
+        try:
+            network = Libp2pNetwork(listen=self._listen) if self._listen else None
+            return Node.open(self._directory, network=network)
+        except InUseError as error:
+            hint = "It may be another `walytis run`: stop that one first."
+            raise FailedError("InUseError", str(error), hint, EXIT_CODES["LocalError"]) from error
+
+
+def _call(node: Node, content: BinaryIO) -> Call:
+    return Call(node, stays_online=True, content=content)
+
+
+def _answer(node: Node, verb: str, call: Call, arguments: Form) -> Generator[Form, None, None]:
+    try:
+        yield from perform(VERBS, verb, call, arguments)
+    except WalytisError as error:
+        raise FailedError.of(error) from error
+
+
+def _serve(node: Node, server: LocalServer, woken: socket.socket) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(server.listener, selectors.EVENT_READ)
+        selector.register(woken, selectors.EVENT_READ)
+        while True:
+            ready = [key.fileobj for key, _ in selector.select(_LOOK_S)]
+            if woken in ready:
+                return
+            if server.listener in ready:
+                server.accept()
+            node.chains()  # raises ClosedError once the node has ended by itself
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that becomes readable when SIGTERM or SIGINT comes."""
+    woken, waker = socket.socketpair()
+    with woken, waker:
+        waker.setblocking(False)
+        before_wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        before = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield woken
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before_wakeup)
+
+
+def _nothing(_number: int, _frame: Any) -> None:
+    """The wake-up socket has been told; there is nothing else to do here."""
+
+
+@contextlib.contextmanager
+def _announced(ready: Form, ready_file: Path | None) -> Iterator[None]:
+    """Writes the ready file whole, or not at all, and removes it at the end."""
+    if ready_file is None:
+        yield
+        return
+    try:
+        beside = ready_file.with_name(ready_file.name + ".new")
+        beside.write_text(json.dumps(ready), encoding="utf-8")
+        beside.replace(ready_file)
+    except OSError as error:
+        raise FailedError("StorageError", f"{ready_file} cannot be written: {error.strerror}", "Name another file.", 6) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            ready_file.unlink(missing_ok=True)
+
+
+def _say(event: Form, *, as_json: bool) -> None:
+    if as_json:
+        write_json(event, compact=True)
+        return
+    if event["event"] == "stopped":
+        sys.stdout.write("Stopped.\n")
+    else:
+        sys.stdout.write(f"Online with {event['chains']} chains; Ctrl-C ends it. Others reach this node at\n")
+        sys.stdout.writelines(f"  {address}\n" for address in event["addresses"])
+    sys.stdout.flush()
+
+
+

@@ -1,0 +1,161 @@
+"""How the demo looks: a line for what happened when, one picture, one table. Or JSON lines, for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from frontends.demo.material import PEERS, VICTIM
+from frontends.picture import STYLES, Dot, authors_in_order, draw
+from frontends.render import plain_text, size_text
+from frontends.telling import write_json
+
+_PICTURE_LEAD: Final = 4  # heights shown before the victim's gap
+_BAR: Final = 14
+
+
+class Page:
+    """Tells the story in a terminal.
+
+    Args:
+        console: Where.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(Text(""), console=console, transient=True, refresh_per_second=12)
+
+    def __enter__(self) -> Page:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def tell(self, event: str, fields: dict[str, Any]) -> None:
+        """Shows one event."""
+        if event == "progress":
+            self._live.update(_bars(fields))
+            return
+        show = getattr(self, "_" + event.replace(" ", "_"))
+        if event in {"closed", "complete"}:
+            self._live.update(Text(""))
+        show(fields)
+
+    def _line(self, fields: Mapping[str, Any], *pieces: str | Text) -> None:
+        line = Text(f"{fields['at_s']:6.2f} s  ", "dim")
+        for piece in pieces:
+            line.append_text(piece if isinstance(piece, Text) else Text(piece))
+        self._console.print(line)
+
+    # --- events ----------------------------------------------------------------------------------------------
+
+    def _input(self, fields: Mapping[str, Any]) -> None:
+        text = f"{fields['files']} files of {plain_text(fields['folder'])}, {size_text(fields['bytes'])}, will be {fields['blocks']} blocks"
+        if fields["long"]:
+            text += f"; {plain_text(fields['long'])} is long content"
+        self._console.print(Text(text))
+
+    def _open(self, fields: Mapping[str, Any]) -> None:
+        self._line(fields, "three processes are up, each with a directory and a libp2p host of its own")
+        for name in PEERS:
+            address = (fields["peers"][name] or ["no address"])[0]
+            self._console.print(Text("          ").append(name.ljust(7), _style(name)).append(f"process {fields['pids'][name]}, {address}", "dim"), overflow="ellipsis", no_wrap=True)
+
+    def _created(self, fields: Mapping[str, Any]) -> None:
+        self._line(fields, _name(fields["peer"]), " made a chain and two invitations")
+
+    def _joined(self, fields: Mapping[str, Any]) -> None:
+        self._line(fields, _name(fields["peer"]), f" joined in {fields['took_s']:.2f} s")
+
+    def _appending(self, fields: Mapping[str, Any]) -> None:
+        shares = ", ".join(f"{name} {count}" for name, count in fields["shares"].items())
+        self._line(fields, f"all three append at once (blocks: {shares})")
+
+    def _killed(self, fields: Mapping[str, Any]) -> None:
+        text = f" was killed (signal {fields['signal']}) at {fields['own']} of its {fields['of']} blocks"
+        self._line(fields, _name(fields["peer"]), Text(text, "bold red"))
+
+    def _went_on(self, fields: Mapping[str, Any]) -> None:
+        counts = " and ".join(f"{name} {count}" for name, count in fields["appended"].items())
+        self._line(fields, f"the others go on: {counts} blocks since")
+
+    def _back(self, fields: Mapping[str, Any]) -> None:
+        share = f"{fields['own']} of its {fields['of']} blocks ({fields['own'] / fields['of']:.0%})"
+        self._line(fields, _name(fields["peer"]), f" is back after {fields['away_s']:.1f} s and finds {share} on its disk")
+
+    def _caught_up(self, fields: Mapping[str, Any]) -> None:
+        text = f" caught up: {fields['blocks']} blocks in {fields['took_s']:.2f} s; it appends the rest"
+        self._line(fields, _name(fields["peer"]), text)
+
+    def _complete(self, fields: Mapping[str, Any]) -> None:
+        self._line(fields, f"all three hold all {fields['blocks']} blocks, {fields['took_s']:.1f} s after the first was appended")
+
+    def _closed(self, fields: Mapping[str, Any]) -> None:
+        self._line(fields, "all three are closed; a fourth process opens their directories, without a network")
+
+    def _picture(self, fields: Mapping[str, Any]) -> None:
+        for line in _picture(fields["dots"], fields["authors"], self._console.width):
+            self._console.print(line)
+
+    def _verdict(self, fields: Mapping[str, Any]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+        for title in ("directory", "blocks", "verified", "bad", "files = input"):
+            table.add_column(title, justify="left" if title == "directory" else "right")
+        for one in fields["directories"]:
+            bad = one["corrupt"] + len(one["problems"])
+            numbers = (one["blocks"], one["verified"], bad, f"{one['files']} of {one['of']}")
+            table.add_row(_name(one["peer"]), *map(str, numbers))
+        self._console.print(table)
+        same = "the same block ids in all three" if fields["same_ids"] else "the block ids DIFFER"
+        if fields["passed"]:
+            self._console.print(Text(f"Passed in {fields['total_s']:.1f} s: {same}, every file as it was.", "bold green"))
+        else:
+            self._console.print(Text(f"FAILED after {fields['total_s']:.1f} s: {same}.", "bold red"))
+
+
+class Lines:
+    """Tells the story as JSON lines."""
+
+    def tell(self, event: str, fields: dict[str, Any]) -> None:
+        """Writes one event; what only moves a picture is left out."""
+        if event == "picture":
+            write_json({"event": "graph", "blocks": len(fields["dots"]), "authors": fields["authors"]}, compact=True)
+        elif event != "progress":
+            write_json({"event": event, **fields}, compact=True)
+
+
+def _style(name: str) -> str:
+    return STYLES[PEERS.index(name) % len(STYLES)]
+
+
+def _name(name: str) -> Text:
+    return Text(name, "bold " + _style(name))
+
+
+def _bars(fields: Mapping[str, Any]) -> Text:
+    line = Text("          ")
+    for name in PEERS:
+        filled = round(_BAR * fields[name] / max(fields["of"], 1))
+        line.append(f"{name} ", _style(name)).append("━" * filled, _style(name)).append("━" * (_BAR - filled), "dim")
+        line.append(f" {fields[name]:<4}")
+    return line
+
+
+def _picture(dots: Sequence[Mapping[str, Any]], authors: Mapping[str, str], width: int) -> list[Text]:
+    """The part of the graph in which the victim is away and comes back."""
+    every = [Dot(dot["id"], dot["author"], dot["height"], dot["named"]) for dot in dots]
+    victim = sorted(dot.height for dot in every if authors.get(dot.author) == VICTIM)
+    gaps = [(after - before, before) for before, after in zip(victim, victim[1:], strict=False)]
+    begin = max(gaps)[1] - _PICTURE_LEAD if gaps else 0
+    return draw(every, width=width, names=authors, order=_order(authors, authors_in_order(every)), begin=begin)
+
+
+def _order(authors: Mapping[str, str], found: Sequence[str]) -> list[str]:
+    return sorted(found, key=lambda author: PEERS.index(authors[author]) if author in authors else len(PEERS))

@@ -1,0 +1,190 @@
+"""`walytis doctor`: what may be wrong on this machine, one finding per check, each with what to do about it.
+
+Invariants: every check ends in a finding, whatever it meets; nothing in the data directory is changed but a file that
+is written to try whether it can be; no check leaves this machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from frontends.directory import socket_path
+from frontends.local_socket import dial
+
+_OK, _WARN, _BAD = "ok", "warn", "bad"
+_PYTHONS: Final = ((3, 11), (3, 14))
+_SQLITE: Final = (3, 35)  # RETURNING and window of the schema's SQL
+_MIN_FREE: Final = 100 << 20
+_MIN_YEAR, _MAX_YEAR = 2025, 2100
+_CLOCK_S: Final = 60.0
+_ROUND_TRIP_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        check: What was looked at.
+        level: ``"ok"``, ``"warn"`` or ``"bad"``.
+        found: What is the case.
+        remedy: What to do; empty when all is well.
+    """
+
+    check: str
+    level: str
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON data."""
+        return asdict(self)
+
+
+def examine(directory: Path) -> Iterator[Finding]:
+    """Looks at everything, the quick things first."""
+    checks: tuple[tuple[str, Callable[[Path], Finding]], ...] = (
+        ("Python", _python), ("packages", _packages), ("SQLite", _sqlite), ("directory", _directory), ("disk", _disk),
+        ("lock", _lock), ("clock", _clock), ("network", _network),
+    )  # fmt: skip
+    for name, check in checks:
+        try:
+            yield check(directory)
+        except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
+            found = f"{type(error).__name__}: {error}"
+            yield Finding(name, _BAD, found, str(getattr(error, "hint", "")) or "This should not happen: please report it.")
+
+
+def _python(_directory: Path) -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if _PYTHONS[0] <= sys.version_info[:2] < _PYTHONS[1]:
+        return Finding("Python", _OK, version)
+    return Finding("Python", _BAD, f"{version} is not supported", "Use Python 3.11, 3.12 or 3.13.")
+
+
+def _packages(_directory: Path) -> Finding:
+    from packaging.requirements import Requirement  # noqa: PLC0415 - may be missing: then that is the finding
+
+    try:
+        listed = [Requirement(line) for line in metadata.requires("walytis-stack") or ()]
+    except metadata.PackageNotFoundError:
+        return Finding("packages", _WARN, "walytis-stack is not installed, only imported", "pip install 'walytis-stack[frontends]'")
+    wrong, right = [], []
+    for requirement in listed:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": "frontends"}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        fits = requirement.specifier.contains(version, prereleases=True)
+        (right if fits else wrong).append(f"{requirement.name} {version}")
+    if wrong:
+        return Finding("packages", _BAD, ", ".join(wrong), "pip install --upgrade 'walytis-stack[frontends]'")
+    return Finding("packages", _OK, ", ".join(right))
+
+
+def _sqlite(_directory: Path) -> Finding:
+    module = importlib.import_module("sqlite3")  # for its version: only the store uses it
+    version = str(module.sqlite_version)
+    if module.sqlite_version_info >= _SQLITE:
+        return Finding("SQLite", _OK, version)
+    wanted = ".".join(map(str, _SQLITE))
+    return Finding("SQLite", _BAD, f"{version} is too old", f"Use a Python with SQLite {wanted} or newer.")
+
+
+def _directory(directory: Path) -> Finding:
+    if not directory.exists():
+        parent = next(path for path in directory.absolute().parents if path.exists())
+        if os.access(parent, os.W_OK):
+            return Finding("directory", _OK, f"{directory} is not there yet, and can be made")
+        return Finding("directory", _BAD, f"{directory} cannot be made in {parent}", "Name another --data-dir.")
+    found = directory.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        return Finding("directory", _BAD, f"{directory} is no folder", "Name another --data-dir.")
+    if found.st_uid != os.getuid():
+        return Finding("directory", _BAD, f"{directory} belongs to another user", f"sudo chown -R $USER {directory}")
+    with tempfile.TemporaryFile(dir=directory) as trial:
+        trial.write(b"x")
+        trial.flush()
+        os.fsync(trial.fileno())
+    open_keys = [path.name for path in (directory / "keys").glob("*") if path.stat().st_mode & 0o077]
+    if open_keys:
+        return Finding("directory", _BAD, f"others can read {len(open_keys)} key files", f"chmod -R go-rwx {directory}")
+    if found.st_mode & 0o077:
+        return Finding("directory", _WARN, f"others can look into {directory}", f"chmod 700 {directory}")
+    return Finding("directory", _OK, f"{directory} is yours alone, and can be written")
+
+
+def _disk(directory: Path) -> Finding:
+    at = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(at).free
+    text = f"{free / (1 << 30):.1f} GiB free"
+    if free < _MIN_FREE:
+        return Finding("disk", _BAD, text, "Free some space: a full disk stops appending, and loses nothing.")
+    return Finding("disk", _OK, text)
+
+
+def _lock(directory: Path) -> Finding:
+    connection = dial(socket_path(directory))
+    if connection is not None:
+        connection.close()
+        return Finding("lock", _OK, "`walytis run` has the directory open and answers")
+    if not directory.exists():
+        return Finding("lock", _OK, "nothing to lock yet")
+    from frontends.reach import open_node  # noqa: PLC0415 - loads the library
+    from walytis_core import InUseError  # noqa: PLC0415 - the same
+
+    try:
+        open_node(directory, online=False).close()
+    except InUseError as error:
+        remedy = "Close that program when you want to use the command; `walytis run` is the one that shares."
+        return Finding("lock", _WARN, str(error), remedy)
+    return Finding("lock", _OK, "no other program has the directory open; its store can be read")
+
+
+def _clock(_directory: Path) -> Finding:
+    now = datetime.now(UTC)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"x")
+        file.flush()
+        drift_s = abs(Path(file.name).stat().st_mtime - time.time())
+    if not _MIN_YEAR <= now.year < _MAX_YEAR or drift_s > _CLOCK_S:
+        return Finding("clock", _BAD, f"it is said to be {now:%Y-%m-%d %H:%M} UTC", "Set the clock: invitations expire by it.")
+    return Finding("clock", _OK, f"{now:%Y-%m-%d %H:%M} UTC; only invitations and the times shown depend on it")
+
+
+def _network(_directory: Path) -> Finding:
+    """Two nodes of this process share a chain over libp2p on loopback."""
+    from walytis_core import Node  # noqa: PLC0415 - loads the library
+
+    started = time.monotonic()
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="walytis-doctor-"))) for _ in range(2)]
+        first, second = (stack.enter_context(Node.open(folder)) for folder in folders)
+        chain = first.create_chain("doctor")
+        chain.append(b"hello")
+        copy = second.join(chain.invite()).result(timeout=_ROUND_TRIP_S)
+        joined = time.monotonic()
+        with copy.follow() as feed:
+            chain.append(b"again")
+            event = feed.next(timeout=_ROUND_TRIP_S)
+        if event is None:
+            remedy = "Look for a firewall on the loopback interface, or a very loaded machine."
+            return Finding("network", _BAD, "two nodes met, but no block came over", remedy)
+        took_ms = (time.monotonic() - joined) * 1000
+    return Finding("network", _OK, f"libp2p on loopback: joined in {joined - started:.1f} s, a block took {took_ms:.0f} ms")

@@ -1,0 +1,261 @@
+"""One fold of a layer on a chain: its blocks, the state they add up to, and snapshots of it on the way there.
+
+A layer without `key` has one fold, else one for each key. Invariants, after every `run`:
+
+- the state is `step` over the obeyed entries in canonical order, from the layer's initial state;
+- a snapshot is the same up to and with its place, so one is good for what changed *above* its place only;
+- snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps.
+
+A head is one durable value, and all it names is never overwritten: a fold is whole at any instant. Which entries there
+must be is decided in `view.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from walytis_core.block import Block, decode
+from walytis_core.cbor import Value, encode
+from walytis_core.cid import BlockId
+from walytis_core.entries import Entries, Entry, Shelf, read
+from walytis_core.layer import Key, Layer
+from walytis_core.standing import Obeyed, Standing, Void, Wait
+from walytis_core.store.port import ChainStore, Position
+
+_SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there are few
+_MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may grow with its blocks
+_PAGE: Final = 64  # blocks read at once
+
+
+class Snapshot(NamedTuple):
+    """The state after all entries up to a place, kept under a number."""
+
+    place: Position
+    obeyed: int
+    number: int
+
+
+def kept(obeyed: int) -> set[int]:
+    """After how many obeyed blocks there are to be snapshots: the two last multiples of each power of two."""
+    step = _SPACING
+    while step * _MOST_OF_ONE_SPACING <= obeyed:
+        step *= 2
+    found: set[int] = set()
+    while step <= obeyed:
+        last = obeyed // step * step
+        found.update((last, last - step))
+        step *= 2
+    return found - {0}
+
+
+def name_of(key: Key) -> str:
+    """What stands for a key in the keys of the store."""
+    return hashlib.sha256(encode(key)).hexdigest()[:32]
+
+
+class Fold:
+    """A fold, as it was saved last. See the module's invariants.
+
+    Args:
+        layer: What to fold.
+        store: The chain's blocks and values.
+        path: Where the layer's values are kept.
+        key: The key of all its blocks.
+    """
+
+    def __init__(self, layer: Layer, store: ChainStore, path: str, key: Key) -> None:
+        self._layer = layer
+        self._store = store
+        self.key = key
+        self._head = f"{path}fold/{name_of(key)}"
+        self._mark = f"{path}wait/{name_of(key)}"
+        blobs = f"{path}blob/{name_of(key)}/"
+        data = store.get(self._head)
+        self.state: Any
+        self._at: Position | None
+        if data is None:
+            self._shelf = Shelf(store, blobs)
+            self._entries = Entries(self._shelf)
+            self._snapshots: list[Snapshot] = []
+            self._obeyed, self._at, self.state = 0, None, self._initial()
+        else:
+            _, next, trash, segments, snapshots, self._obeyed, at, state = read(data)
+            self._shelf = Shelf(store, blobs, next, trash)
+            self._entries = Entries(self._shelf, segments)
+            self._snapshots = [Snapshot(Position(h, BlockId(id)), n, number) for h, id, n, number in snapshots]
+            self._at, self.state = at and Position(at[0], BlockId(at[1])), read(state)
+        self._reached = self._obeyed
+        self._low: Position | None = None
+        self._result: tuple[Any, Mapping[BlockId, str]] | None = None
+        self._is_marked = self.is_waiting = store.get(self._mark) is not None
+        """Whether an entry may wait; a durable mark says so, since `View.resolved` must find the fold."""
+        self.is_due = False
+        """Whether entries changed that the state does not show: `run`."""
+        self.is_dirty = False
+        """Whether there is something to save."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # --- entries -------------------------------------------------------------------------------------------------
+
+    def find(self, place: Position) -> Standing | None:
+        """What `check` made of the block at a place; None when it is not in the fold."""
+        return self._entries.find(place)
+
+    def put(self, entry: Entry) -> None:
+        """Adds a block, or changes what `check` made of it."""
+        self._moved(entry.place, self._entries.find(entry.place), entry.standing)
+        self._entries.put(entry)
+        self.is_waiting |= isinstance(entry.standing, Wait)
+
+    def remove(self, place: Position) -> bool:
+        """Takes a block out; whether it was there."""
+        standing = self._entries.remove(place)
+        if standing is not None:
+            self._moved(place, standing, None)
+        return standing is not None
+
+    def waiting(self) -> Iterator[list[Entry]]:
+        """The waiting entries, in pages. Meanwhile entries may be replaced, but not added."""
+        return self._entries.waiting()
+
+    def set_waiting(self, is_waiting: bool) -> None:
+        """Says whether any entry waits: only a look at all of them tells."""
+        self.is_dirty |= is_waiting != self.is_waiting
+        self.is_waiting = is_waiting
+
+    def _moved(self, place: Position, before: Standing | None, after: Standing | None) -> None:
+        self.is_dirty = True
+        change = isinstance(after, Obeyed) - isinstance(before, Obeyed)
+        if change:
+            self._obeyed += change
+            self._low = place if self._low is None else min(self._low, place)
+            self.is_due = True
+
+    # --- the state -----------------------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> Any:
+        """What `finish` makes of the state."""
+        return self._finished()[0]
+
+    def standing(self, place: Position) -> Standing | None:
+        """What the layer makes of the block at a place, `finish` included."""
+        standing = self._entries.find(place)
+        if isinstance(standing, Obeyed) and place.id in self._voids:
+            return Void(self._voids[BlockId(place.id)])
+        return standing
+
+    @property
+    def _voids(self) -> Mapping[BlockId, str]:
+        return self._finished()[1] if self._at is not None else {}
+
+    def _finished(self) -> tuple[Any, Mapping[BlockId, str]]:
+        if self._result is None:
+            self._result = self._layer.finish(self.state)
+        return self._result
+
+    def run(self) -> set[BlockId]:
+        """Brings the state up to the entries; the blocks whose standing that changed."""
+        if not self.is_due:
+            return set()
+        before = self._voids
+        self._roll_back()
+        wanted = kept(self._obeyed)
+        lost: set[BlockId] = set()
+        for page in self._entries.after(self._at):
+            for place, block in self._blocks(page):
+                if block is None:
+                    lost.add(BlockId(place.id))
+                    self._lose(place)
+                else:
+                    self._step(place, block, wanted)
+            self._at = page[-1].place if page else self._at
+        for snapshot in [one for one in self._snapshots if one.obeyed not in wanted]:
+            self._forget(snapshot)
+        self._low, self._result, self.is_due = None, None, False
+        after = self._voids
+        return lost | {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
+
+    def _roll_back(self) -> None:
+        """Goes back to the last snapshot below the lowest change, or to the beginning."""
+        if self._low is None or self._at is None or self._low > self._at:
+            return
+        for snapshot in [one for one in self._snapshots if one.place >= self._low]:
+            self._forget(snapshot)
+        if self._snapshots:
+            last = self._snapshots[-1]
+            self._at, self._reached, self.state = last.place, last.obeyed, read(self._shelf.get(last.number))
+        else:
+            self._at, self._reached, self.state = None, 0, self._initial()
+
+    def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Position, Block | None]]:
+        """The obeyed blocks of a page; None for one whose bytes are damaged."""
+        places = (entry.place for entry in page if isinstance(entry.standing, Obeyed))
+        while part := list(islice(places, _PAGE)):
+            encoded = self._store.encoded([place.id for place in part])
+            for place in part:
+                data = encoded.get(place.id)
+                yield place, None if data is None else decode(data, BlockId(place.id))
+
+    def _step(self, place: Position, block: Block, wanted: set[int]) -> None:
+        self.state = self._layer.step(self.state, block)
+        self._reached += 1
+        if self._reached in wanted:
+            data = encode(self.state)
+            self._snapshots.append(Snapshot(place, self._reached, self._shelf.keep(data)))
+            self.state = read(data)  # what a later run starts from must be what this one goes on with
+
+    def _lose(self, place: Position) -> None:
+        """Lets a block wait for its own bytes, which are damaged here and wanted again."""
+        self._entries.put(Entry(place, Wait(self._store.id, (BlockId(place.id),))))
+        self._obeyed -= 1
+        self.is_waiting = True
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        self._snapshots.remove(snapshot)
+        self._shelf.drop(snapshot.number)
+
+    def _initial(self) -> Any:
+        return read(encode(self._layer.initial))  # a copy, since `step` may change what it is given
+
+    # --- saving --------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Frees memory: what changed is kept, but nothing that was saved is touched."""
+        self._entries.flush()
+
+    def save(self) -> None:
+        """Writes the fold durably; after `run`."""
+        if self.is_waiting and not self._is_marked:
+            self._store.put(self._mark, encode(self.key))
+        self._entries.flush()
+        shelf = self._shelf
+        snapshots: Value = [[one.place.height, bytes(one.place.id), one.obeyed, one.number] for one in self._snapshots]
+        at: Value = self._at and [self._at.height, bytes(self._at.id)]
+        trash: Value = list(shelf.trash)
+        self._store.put(
+            self._head,
+            encode([
+                self.key, shelf.next, trash, self._entries.to_value(), snapshots, self._obeyed, at, encode(self.state)
+            ]),
+        )  # fmt: skip
+        shelf.saved()
+        if self._is_marked and not self.is_waiting:
+            self._store.put(self._mark, None)
+        self._is_marked, self.is_dirty = self.is_waiting, False
+
+
+def key_in(head: bytes) -> Key:
+    """The key of a saved fold."""
+    key: Key = read(head)[0]
+    return key
+
+
+def is_empty(head: bytes) -> bool:
+    """Whether a saved fold has no blocks."""
+    return not read(head)[3]

@@ -1,0 +1,278 @@
+"""The one machine that keeps a layer's fold of a chain: incremental in canonical order, durable, right after a crash.
+
+Theory: the store gives each block a fresh number when it comes into the folded set, and shows the folded set as it is
+now; so what happened since a cursor is "the blocks with greater numbers" and "those that are no longer folded". A fold
+(`fold.py`) is a sorted list of blocks, taking one in or out is idempotent, and each fold is saved as one value. So the
+cursor may lag behind the folds: whatever is read twice changes nothing. Invariants, after each call:
+
+- every state is the fold of those of the layer's blocks that are in the folded set and that `check` obeys;
+- what came together was put into the lists first, and folded once;
+- `check` was asked once per block, but for blocks that wait.
+
+Memory does not grow with the chain, but for what the layer's own states and values hold. No clock, no threads: one
+call at a time, in the order of the commits. When a call raises `StorageError`, throw the view away and make a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from walytis_core.block import Block, decode
+from walytis_core.cid import BlockId
+from walytis_core.entries import Entry
+from walytis_core.errors import NotFoundError, RemoteError
+from walytis_core.fold import Fold
+from walytis_core.folds import Folds
+from walytis_core.layer import Key, Layer
+from walytis_core.past import DamagedError, Headers, Others, Past
+from walytis_core.standing import OBEYED, Standing, Void, Wait
+from walytis_core.store.port import ChainStore, Meta, Position, Query
+
+UNFOLDED: Final = Void("its author forked, and nothing else builds on it")
+"""The standing of members outside the folded set."""
+
+_PAGE: Final = 256  # rows read at once
+_SAVE_AFTER: Final = 1024  # rows: what a crash makes us read again
+_LONG: Final = Void("a payload of this layer must be inline")
+
+
+class View:
+    """A layer's state on one chain. An example stands at `Layer`.
+
+    The node tells it what was committed: `arrived` at opening and after each commit, `revised` when blocks left the
+    folded set, came back or were healed, `resolved` when another chain took blocks. Each returns the blocks whose
+    standing changed by that, for feeds to say `Revised`: those that came just now, and those told as revised, are not
+    among them.
+
+    Args:
+        layer: What to fold.
+        store: The chain's blocks and values.
+        others: Gives the other chains of the node, for checks that look there.
+    """
+
+    def __init__(self, layer: Layer, store: ChainStore, others: Others | None = None) -> None:
+        self.layer = layer
+        self._store = store
+        self._others = others
+        self._headers = Headers(store)
+        self._folds = Folds(layer, store)
+        self._awaited: set[BlockId] = set()
+        self._changed: set[BlockId] = set()
+        self._is_settled = False
+        self._unsaved = 0
+
+    # --- what happened -------------------------------------------------------------------------------------------
+
+    def arrived(self, blocks: Iterable[Block] = ()) -> tuple[BlockId, ...]:
+        """Blocks were committed. Without blocks: whatever was committed is looked up.
+
+        Args:
+            blocks: Spares decoding them; the store says what there is.
+
+        Returns:
+            The blocks whose standing changed, lower numbers first.
+        """
+        return self._advance((), {block.id: block for block in blocks})
+
+    def revised(self, ids: Collection[BlockId]) -> tuple[BlockId, ...]:
+        """Blocks left the folded set, came back into it, or have their bytes back; the store shows it.
+
+        Returns:
+            The other blocks whose standing changed.
+        """
+        changed = self._advance(ids, {})
+        self.save()  # such a thing is rare, and finding it again after a crash costs a look at every block
+        return changed
+
+    def resolved(self, chain: BlockId) -> tuple[BlockId, ...]:
+        """Another chain took blocks: what waits for it is checked again. Costs nothing when nothing does.
+
+        Returns:
+            The blocks whose standing changed.
+        """
+        start = self._folds.cursor
+        if not self._settle() and chain in self._awaited:
+            self._recheck(chain)
+        return self._finish(start, ())
+
+    def save(self) -> None:
+        """Writes all of it durably; it happens by itself after every thousandth block or so. Call it on closing."""
+        self._folds.save()
+        self._unsaved = 0
+
+    # --- what there is -------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """The state of a layer without `key`. Not to be changed."""
+        return self.state_of(None)
+
+    @property
+    def value(self) -> Any:
+        """What `finish` makes of the state of a layer without `key`."""
+        return self.value_of(None)
+
+    def state_of(self, key: Key) -> Any:
+        """The state of one part; the initial one where no block has touched it."""
+        return self._folds.get(key).state
+
+    def value_of(self, key: Key) -> Any:
+        """What `finish` makes of the state of one part."""
+        return self._folds.get(key).value
+
+    def keys(self) -> Iterator[Key]:
+        """The keys of all parts that have blocks, obeyed or not, in no useful order."""
+        self.save()
+        return self._folds.keys()
+
+    @property
+    def removed(self) -> frozenset[bytes]:
+        """The authors whose heads own blocks must not name."""
+        return frozenset() if self.layer.removed is None else self.layer.removed(self.value)
+
+    @property
+    def awaited(self) -> frozenset[BlockId]:
+        """The chains that blocks wait for."""
+        return frozenset(self._awaited)
+
+    def standing(self, id: BlockId) -> Standing:
+        """What the layer makes of a member; a block of another layer, or of none, is obeyed.
+
+        Raises:
+            NotFoundError: It is no member.
+        """
+        meta = self._store.metas((id,)).get(id)
+        if meta is None:
+            raise NotFoundError(f"there is no block {id} here")
+        if not meta.folded:
+            return UNFOLDED
+        if not self.layer.owns(meta.type):
+            return OBEYED
+        block = self._block(id)
+        if block is None:
+            return Wait(self._store.id, (id,))
+        known = self._folds.get(self.layer.key_of(block)).standing(_place(block))
+        return self._check(block) if known is None else known
+
+    # --- taking in and out ---------------------------------------------------------------------------------------
+
+    def _advance(self, revised: Collection[BlockId], decoded: dict[BlockId, Block]) -> tuple[BlockId, ...]:
+        start = self._folds.cursor
+        if not self._settle():
+            self._revise(revised)
+            self._pull(decoded)
+        return self._finish(start, revised)
+
+    def _settle(self) -> bool:
+        """Before anything else: finds all that happened since the view was saved. Whether it did so now."""
+        if self._is_settled:
+            return False
+        self._is_settled = True
+        folds, store = self._folds, self._store
+        self._pull({})
+        if folds.is_cut_off or folds.count > store.count:  # some block that a fold has may be folded no more
+            for id in sorted(store.unfolded()):
+                self._take_out(id)
+        if folds.count != store.count:
+            folds.cursor = folds.count = 0
+            self._pull({})
+        self._recheck(None)
+        return True
+
+    def _pull(self, decoded: dict[BlockId, Block]) -> None:
+        """Takes in what the store has with numbers above the cursor."""
+        folds = self._folds
+        while rows := self._store.query(Query(since=folds.cursor), newest_first=False, limit=_PAGE):
+            for row in rows:
+                self._take_in(decoded.get(row.id) or decode(row.encoded, row.id))
+            folds.cursor = rows[-1].number
+            folds.count += len(rows)
+            self._unsaved += len(rows)
+
+    def _revise(self, ids: Collection[BlockId]) -> None:
+        for id, meta in _metas(self._store, ids):
+            if not meta.folded:
+                self._take_out(id)
+                self._folds.count -= meta.number <= self._folds.cursor
+            elif meta.number <= self._folds.cursor:  # healed: the cursor passed it by when its bytes were lost
+                block = self._block(id)
+                self._folds.count += block is not None and self._take_in(block)
+        if ids:
+            self._recheck(self._store.id)
+
+    def _take_in(self, block: Block) -> bool:
+        """Puts a folded block into its fold; whether it was missing there."""
+        if not self.layer.owns(block.type):
+            return False
+        fold = self._folds.get(self.layer.key_of(block))
+        if fold.find(_place(block)) is not None:
+            return False
+        standing = self._check(block)
+        if isinstance(standing, Wait):
+            self._awaited.add(standing.chain)
+        fold.put(Entry(_place(block), standing))
+        return True
+
+    def _take_out(self, id: BlockId) -> None:
+        block = self._block(id)
+        if block is not None and self.layer.owns(block.type):
+            self._folds.get(self.layer.key_of(block)).remove(_place(block))
+
+    def _check(self, block: Block) -> Standing:
+        if block.content is not None and not self.layer.long_content:
+            return _LONG
+        try:
+            return self.layer.check(block, Past(self._headers, block.ancestors_named, self._others))
+        except RemoteError as error:
+            return Void(str(error))
+        except DamagedError as error:
+            return Wait(error.chain, (error.id,))
+
+    def _recheck(self, chain: BlockId | None) -> None:
+        """Checks again what waits for a chain, or for any."""
+        self._awaited = set()
+        for fold in self._folds.waiting():
+            waits = [self._recheck_entry(fold, entry, chain) for page in fold.waiting() for entry in page]
+            chains = {wait.chain for wait in waits if isinstance(wait, Wait)}
+            fold.set_waiting(bool(chains))
+            self._awaited |= chains
+
+    def _recheck_entry(self, fold: Fold, entry: Entry, chain: BlockId | None) -> Standing:
+        before, id = entry.standing, BlockId(entry.place.id)
+        if chain is not None and isinstance(before, Wait) and before.chain != chain:
+            return before
+        block = self._block(id)
+        standing = Wait(self._store.id, (id,)) if block is None else self._check(block)
+        if standing != before:
+            fold.put(Entry(entry.place, standing))
+            if not isinstance(standing, Wait):
+                self._changed.add(id)
+        return standing
+
+    def _finish(self, start: int, revised: Collection[BlockId]) -> tuple[BlockId, ...]:
+        """Folds, and says which standings changed of what was there at `start`; saves now and then."""
+        changed = (self._changed | self._folds.run()).difference(revised)
+        self._changed = set()
+        if self._unsaved >= _SAVE_AFTER:
+            self.save()
+        metas = dict(_metas(self._store, changed))
+        old = [id for id, meta in metas.items() if meta.number <= start]
+        return tuple(sorted(old, key=lambda id: metas[id].number))
+
+    def _block(self, id: BlockId) -> Block | None:
+        """A member; None when its bytes are damaged."""
+        data = self._store.encoded((id,)).get(id)
+        return None if data is None else decode(data, id)
+
+
+def _place(block: Block) -> Position:
+    return Position(block.height, block.id)
+
+
+def _metas(store: ChainStore, ids: Iterable[BlockId]) -> Iterator[tuple[BlockId, Meta]]:
+    left = iter(ids)
+    while part := list(islice(left, _PAGE)):
+        metas = store.metas(part)
+        yield from ((id, metas[id]) for id in part if id in metas)

@@ -1,0 +1,54 @@
+"""Worker threads of a node: where the loop sends what may take long (signatures, the disk).
+
+Trio's own worker threads stay for seconds after their last job; these end with the node. Invariant: a job that was
+started is waited for, also when the waiting task is cancelled: it may hold a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import outcome
+import trio
+
+T = TypeVar("T")
+
+_THREADS: Final = 6
+"""Two screen, the others wait for an engine or for the disk: more would only wait for each other."""
+
+
+class Workers:
+    """A pool of threads for one node."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="walytis-worker")
+
+    async def run(self, job: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+        """Runs a job in a worker thread and gives its result, or raises what it raised.
+
+        Args:
+            job: Called in the thread.
+            limiter: Bounds how many jobs of a kind run at once.
+        """
+        if limiter is None:
+            return await self._run(job)
+        async with limiter:
+            return await self._run(job)
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        task = trio.lowlevel.current_task()
+        token = trio.lowlevel.current_trio_token()
+        future = self._pool.submit(job)
+
+        def done(future: Future[T]) -> None:
+            token.run_sync_soon(trio.lowlevel.reschedule, task, outcome.Value(future))
+
+        future.add_done_callback(done)
+        await trio.lowlevel.wait_task_rescheduled(lambda _raise: trio.lowlevel.Abort.FAILED)
+        return future.result()
+
+    def close(self) -> None:
+        """Ends the threads, once their jobs are done."""
+        self._pool.shutdown(wait=True)
