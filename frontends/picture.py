@@ -5,7 +5,7 @@
     author  o─────o───o───o
 
 Decides where dots and lines go; colours are style names. Invariants: a dot stands in its author's lane at its height; a
-line is drawn for each named block that is in the picture, once; older blocks than fit are left out and counted. A line
+line is drawn for each named block, once, and cut off where the picture ends. A line
 over several heights runs along a lane where no block stands between; where both lanes have one, it is left out.
 """
 
@@ -82,6 +82,7 @@ def draw(
     names: Mapping[str, str] | None = None,
     order: Sequence[str] | None = None,
     begin: int | None = None,
+    labelled: bool = True,
 ) -> list[Text]:
     """The picture, line by line.
 
@@ -91,16 +92,16 @@ def draw(
         names: What to call authors; the end of their key otherwise.
         order: The authors from the top lane down; by their first block otherwise.
         begin: The height to begin at; otherwise the newest blocks are shown.
+        labelled: Whether lanes begin with their author.
     """
     authors = list(order or authors_in_order(dots))
     lanes = {author: lane for lane, author in enumerate(authors[:MAX_LANES])}
-    labels = {author: (names or {}).get(author, author[-8:]) for author in lanes}
-    margin = max((len(label) for label in labels.values()), default=0) + 2
-    columns = max((width - margin) // STEP, 2)
+    labels = {author: (names or {}).get(author, author[-8:]) if labelled else "" for author in lanes}
+    margin = max(map(len, labels.values()), default=0) + 2 if labelled else 0
+    columns = max((width - margin - 1) // STEP + 1, 2)
     lowest, highest = _window([dot.height for dot in dots], columns, begin)
-    shown = [dot for dot in dots if lowest <= dot.height <= highest and dot.author in lanes]
     canvas = _Canvas((highest - lowest) * STEP + 1, max(2 * len(lanes) - 1, 0))
-    _draw_all(canvas, shown, lanes, lowest)
+    _draw_all(canvas, [dot for dot in dots if dot.author in lanes], lanes, lowest)
     return _with_labels(canvas, labels, authors, margin)
 
 
@@ -122,16 +123,17 @@ def _with_labels(canvas: _Canvas, labels: Mapping[str, str], authors: Sequence[s
     return lines
 
 
-def _draw_all(canvas: _Canvas, shown: Sequence[Dot], lanes: Mapping[str, int], lowest: int) -> None:
+def _draw_all(canvas: _Canvas, dots: Sequence[Dot], lanes: Mapping[str, int], lowest: int) -> None:
+    """All dots, then all lines; what lies outside the canvas is cut off at its edge."""
     authors = list(lanes)
-    places = {dot.id: (lanes[dot.author], dot.height) for dot in shown}
+    places = {dot.id: (lanes[dot.author], dot.height) for dot in dots}
     taken = set(places.values())
-    for dot in shown:
+    for dot in dots:
         row, column = 2 * lanes[dot.author], (dot.height - lowest) * STEP
         canvas.put(row, column, _DOT, style_of(authors, dot.author) + " bold")
-    for dot in shown:
+    for dot in dots:
         for named in dot.named:
-            if named in places:
+            if named in places and (dot.height - lowest) * STEP >= 0 and (places[named][1] - lowest) * STEP < canvas.width:
                 style = style_of(authors, authors[places[named][0]])
                 _draw_line(canvas, places[named], places[dot.id], taken, lowest, style)
 

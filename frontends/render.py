@@ -38,6 +38,11 @@ def size_text(size: int) -> str:
     return f"{int(amount)} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def time_text(text: str) -> str:
     """An ISO time as local time."""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -60,7 +65,7 @@ def preview(form: Form) -> str:
         return f"[{size_text(form['size'])} of content]"
     if form["encoding"] == "base64":
         return f"[{size_text(form['size'])} of bytes] " + base64.b64decode(form["payload"])[:24].hex(" ")
-    return plain_text(str(form["payload"])[:_PREVIEW_CHARS])
+    return plain_text(" ".join(str(form["payload"])[:_PREVIEW_CHARS].split()))
 
 
 def block_line(form: Form, palette: Palette) -> Text:
@@ -114,8 +119,10 @@ def chains_table(chains: Sequence[Form]) -> RenderableType:
     if not chains:
         return Text("No chains yet: `walytis create NAME` makes one, `walytis join INVITATION` joins one.")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in (("chain", "left"), ("blocks", "right"), ("height", "right"), ("id", "left")):
-        table.add_column(title, justify=justify, overflow="fold" if title != "id" else "ellipsis", no_wrap=title == "id")  # type: ignore[arg-type]
+    table.add_column("chain", overflow="fold", min_width=12)
+    table.add_column("blocks", justify="right", no_wrap=True)
+    table.add_column("height", justify="right", no_wrap=True)
+    table.add_column("id", overflow="ellipsis", no_wrap=True)
     for chain in chains:
         table.add_row(Text(plain_text(chain["name"])), str(chain["blocks"]), str(chain["height"]), chain["id"])
     return table
@@ -131,7 +138,7 @@ def graph_picture(forms: Sequence[Form], width: int) -> RenderableType:
     named = {id for dot in dots for id in dot.named}
     heads = [dot.id for dot in dots if dot.id not in named]
     lines: list[RenderableType] = list(draw(dots, width=width))
-    legend = Text(f"\n{len(dots)} blocks by {len(authors)} authors; heads: ")
+    legend = Text(f"\n{many(len(dots), 'block')} by {many(len(authors), 'author')}; heads: ")
     legend.append(" ".join(id[-SHORT:] for id in heads[:8]) + (" ..." if len(heads) > 8 else ""), "bold")
     return Group(*lines, legend)
 
@@ -181,8 +188,8 @@ def status_page(found: Form) -> RenderableType:
     state = "online" if found["online"] else "offline: nobody can reach it; `walytis run` keeps it online"
     rows: list[tuple[str, RenderableType]] = [("node", state)]
     if found["online"]:
-        rows += [("network", plain_text(node["network"])), ("peers", f"{node['peers']} connected, {node['sessions']} streams")]
-    rows.append(("holds", f"{node['blocks']} blocks in {node['chains']} chains"))
+        rows += [("network", plain_text(node["network"])), ("peers", f"{node['peers']} connected, {many(node['sessions'], 'stream')}")]
+    rows.append(("holds", f"{many(node['blocks'], 'block')} in {many(node['chains'], 'chain')}"))
     rows += [("refused", counted(node["refused"]))] * bool(node["refused"])
     parts: list[RenderableType] = [fields_table(rows)]
     for chain in found["chains"]:
@@ -193,7 +200,7 @@ def status_page(found: Form) -> RenderableType:
 def _chain_status(chain: Form, *, online: bool) -> RenderableType:
     now = chain["status"]
     rows: list[tuple[str, RenderableType]] = [("id", Text(chain["id"], overflow="ellipsis", no_wrap=True))]
-    rows.append(("blocks", f"{chain['blocks']}, up to height {chain['height']}, {now['heads']} heads"))
+    rows.append(("blocks", f"{chain['blocks']}, up to height {chain['height']}; {many(now['heads'], 'head')}"))
     if online:
         met = "nobody since the node was started" if now["last_contact"] is None else ago(now["last_contact"])
         rows.append(("peers", f"{now['peers']} online; last contact: {met}"))

@@ -19,12 +19,16 @@ from walytis_core.block import Block, Content, Draft, decode, draft
 from walytis_core.cid import BlockId, Cid
 from walytis_core.engine import Engine
 from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError, NotFoundError, WalytisError
-from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Via
+from walytis_core.events import Change
+from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Source, Via
 from walytis_core.invitation import Invitation, InvitationRecord
+from walytis_core.judging import Judging, LayerView
+from walytis_core.layer import Layer
 from walytis_core.limits import Limits
+from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
-from walytis_core.standing import OBEYED, Standing
+from walytis_core.standing import Standing
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
 
 if TYPE_CHECKING:
@@ -92,7 +96,9 @@ class Chain:
     [b'hello']
     """
 
-    def __init__(self, node: Node, engine: Engine, author: OwnAuthor) -> None:
+    def __init__(
+        self, node: Node, engine: Engine, author: OwnAuthor, layers: Sequence[Layer] = (), others: Others | None = None
+    ) -> None:
         self._node = node
         self.engine = engine
         self.own_author = author
@@ -101,6 +107,7 @@ class Chain:
         self._followers: dict[str, Follower] = {}
         self._is_closed = False
         engine.listen(author.tell)
+        self.judging = Judging(engine, layers, others, self._tell_feeds)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -253,7 +260,7 @@ class Chain:
             limit: At most so many.
         """
         query = Query(topic, type, author, since, until, _ms(after), _ms(before))
-        return (self._readable(decode(row.encoded, row.id)) for row in self._rows(query, newest_first, limit))
+        return map(self._read, self._rows(query, newest_first, limit))
 
     def _rows(self, query: Query, newest_first: bool, limit: int | None) -> Iterator[Row]:
         left = limit
@@ -275,14 +282,17 @@ class Chain:
         at: Position | None = None
         while rows := self.tables.canonical(at, _PAGE):
             for row in rows:
-                block = decode(row.encoded, row.id)
+                block = self._read(row)
                 at = Position(block.height, block.id)
-                yield self._readable(block)
+                yield block
 
     def graph(self, limit: int = 1000) -> dict[BlockId, tuple[BlockId, ...]]:
         """The newest blocks, each with the blocks it names (`prev` first; the genesis left out)."""
         blocks = self.blocks(newest_first=True, limit=limit)
         return {block.id: tuple(id for id in block.ancestors_named if id != self.id) for block in blocks}
+
+    def _read(self, row: Row) -> Block:
+        return self._readable(decode(row.encoded, row.id))
 
     def _readable(self, block: Block) -> Block:
         return block if isinstance(block.body, bytes) else block._replace(reader=self._open_content)
@@ -344,11 +354,10 @@ class Chain:
             via: Schedules a call in the app's loop, e.g. ``root.after_idle``.
         """
         self._require_open()
-        feed = Feed(self, Query(topic, type, author), name, revisions=revisions)
-        stop = self.engine.listen(feed.tell)
+        source = Source(self.tables, self._read, self.standing)
+        feed = Feed(source, Query(topic, type, author), name, revisions=revisions)
 
         def forget() -> None:
-            stop()
             if feed in self._feeds:
                 self._feeds.remove(feed)
 
@@ -359,38 +368,25 @@ class Chain:
             self._followers[label] = Follower(feed, callback, via, label)
         return feed
 
+    def _tell_feeds(self, change: Change) -> None:
+        for feed in tuple(self._feeds):
+            feed.tell(change)
+
     def reset(self, name: str) -> None:
         """Has a named consumer start over: it gets everything again."""
         self.tables.set_cursor(name, None)
-
-    # the port that feeds read through
-    def page(self, query: Query, *, newest_first: bool, limit: int) -> list[Row]:
-        """A page of rows, for feeds."""
-        return self.tables.query(query, newest_first, limit)
-
-    def standing(self, id: BlockId) -> Standing:
-        """What a block's layer makes of it; obeyed for blocks of no layer."""
-        return OBEYED
-
-    def get_cursor(self, name: str) -> int | None:
-        """The cursor of a named consumer."""
-        return self.tables.cursor(name)
-
-    def set_cursor(self, name: str, number: int) -> None:
-        """Moves the cursor of a named consumer."""
-        self.tables.set_cursor(name, number)
-
-    def set_aside(self, name: str, number: int, reason: str) -> None:
-        """Records a rejected block."""
-        self.tables.set_aside(name, number, reason)
 
     def rejected(self, name: str) -> Mapping[int, str]:
         """What a named consumer has set aside, by number, with its reasons."""
         return self.tables.rejected(name)
 
-    def last_number(self) -> int:
-        """The number of the newest block."""
-        return self.tables.last
+    def standing(self, id: BlockId) -> Standing:
+        """What a block's layer makes of it; obeyed for blocks of no layer."""
+        return self.judging.standing(id)
+
+    def view(self, prefix: str) -> LayerView:
+        """A layer's state on this chain. Raises `NotFoundError` when the node has no layer with this prefix."""
+        return self.judging.view(prefix)
 
     # --- people --------------------------------------------------------------------------------------------------
 
@@ -495,6 +491,7 @@ class Chain:
             feed.close()
         for follower in self._followers.values():
             follower.close()
+        self.judging.save()
         self.engine.close()
 
 

@@ -12,29 +12,32 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Self, TypeAlias
 
 from walytis_core import events
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, InvalidInputError
 from walytis_core.standing import Standing
-from walytis_core.store.port import Query, Row
+from walytis_core.store.port import ChainStore, Query, Row
 
 _PAGE = 64
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 30.0
 
 
-class Source(Protocol):
-    """What a feed needs of a chain."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a feed reads of a chain.
 
-    def page(self, query: Query, *, newest_first: bool, limit: int) -> list[Row]: ...
-    def block(self, id: BlockId) -> Block: ...
-    def standing(self, id: BlockId) -> Standing: ...
-    def get_cursor(self, name: str) -> int | None: ...
-    def set_cursor(self, name: str, number: int) -> None: ...
-    def set_aside(self, name: str, number: int, reason: str) -> None: ...
-    def last_number(self) -> int: ...
+    Attributes:
+        tables: The chain's tables.
+        read: Makes a block of a row.
+        standing: What the block's layer makes of it now.
+    """
+
+    tables: ChainStore
+    read: Callable[[Row], Block]
+    standing: Callable[[BlockId], Standing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Feed:
         self._revised: deque[Revised] = deque()
         self._rows: deque[Row] = deque()
         self._unacked: set[int] = set()
-        start = source.get_cursor(name) if name is not None else source.last_number()
+        start = source.tables.cursor(name) if name is not None else source.tables.last
         self._read_to = self._cursor = start or 0
 
     # --- consuming -------------------------------------------------------------------------------------------
@@ -143,27 +146,28 @@ class Feed:
         Raises:
             ClosedError: The feed is closed.
         """
-        while True:
-            with self._changed:
-                if self._is_closed:
-                    raise ClosedError("the feed is closed")
-                if self._revised:
-                    return self._revised.popleft()
-                if not self._rows and not self._has_more and not self._changed.wait(timeout):
-                    return None
-                if self._is_closed or self._revised:
-                    continue
-            event = self._next_block()
+        while self._wait(timeout):
+            event = self._revised.popleft() if self._revised else self._next_block()
             if event is not None:
                 return event
+        return None
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Waits until there may be an event; False when there is none in time."""
+        with self._changed:
+            there = self._changed.wait_for(self._may_have_event, timeout)
+            if self._is_closed:
+                raise ClosedError("the feed is closed")
+            return there
+
+    def _may_have_event(self) -> bool:
+        return self._is_closed or self._has_more or bool(self._revised or self._rows)
 
     def _next_block(self) -> Arrived | None:
         if not self._rows:
             with self._changed:
                 self._has_more = False
-            self._rows.extend(
-                self._source.page(self._query._replace(since=self._read_to), newest_first=False, limit=_PAGE)
-            )
+            self._rows.extend(self._source.tables.query(self._query._replace(since=self._read_to), False, _PAGE))
             if not self._rows:
                 return None
             with self._changed:
@@ -171,7 +175,7 @@ class Feed:
         row = self._rows.popleft()
         self._read_to = row.number
         self._unacked.add(row.number)
-        return Arrived(self._source.block(row.id), self._source.standing(row.id), row.number, self)
+        return Arrived(self._source.read(row), self._source.standing(row.id), row.number, self)
 
     # --- acknowledging ---------------------------------------------------------------------------------------
 
@@ -183,13 +187,13 @@ class Feed:
             moved = done > self._cursor
             self._cursor = max(done, self._cursor)
         if moved and self._name is not None:
-            self._source.set_cursor(self._name, self._cursor)
+            self._source.tables.set_cursor(self._name, self._cursor)
 
     def set_aside(self, number: int, reason: str) -> None:
         """Rejects a block on purpose."""
         if self._name is None:
             raise InvalidInputError("only a named feed can set blocks aside")
-        self._source.set_aside(self._name, number, reason)
+        self._source.tables.set_aside(self._name, number, reason)
         self.acknowledge(number)
 
     # --- being told ------------------------------------------------------------------------------------------
@@ -226,7 +230,7 @@ class Feed:
         for waker in self._wakers:
             waker()
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

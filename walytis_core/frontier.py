@@ -10,7 +10,7 @@ Pure, in memory: about 300 bytes per author.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from walytis_core.cid import BlockId
@@ -41,13 +41,14 @@ def bucket_of(author: bytes) -> int:
 class Frontier(Mapping[bytes, Entry]):
     """Entries by author; digests are computed when asked for, again only for buckets that changed."""
 
-    __slots__ = ("_bucket_hashes", "_buckets", "_dirty", "_entries")
+    __slots__ = ("_bucket_hashes", "_buckets", "_digest", "_dirty", "_entries")
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._buckets: list[set[bytes]] = [set() for _ in range(Limits.frontier_buckets)]
         self._bucket_hashes = [bytes(BUCKET_HASH_BYTES)] * Limits.frontier_buckets
         self._dirty: set[bytes] = set()
+        self._digest: bytes | None = None
 
     def __getitem__(self, author: bytes) -> Entry:
         return self._entries[author]
@@ -58,19 +59,30 @@ class Frontier(Mapping[bytes, Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, author: object) -> bool:
+        return author in self._entries
+
+    def items(self) -> ItemsView[bytes, Entry]:
+        """Authors with their entries; as quick as those of a dict."""
+        return self._entries.items()
+
     def put(self, author: bytes, entry: Entry) -> None:
         """Replaces the author's entry."""
         self._entries[author] = entry
         self._dirty.add(author)
+        self._digest = None
 
     def drop(self, author: bytes) -> None:
         """Removes the author's entry, if there is one."""
         if self._entries.pop(author, None) is not None:
             self._dirty.add(author)
+            self._digest = None
 
     def digest(self) -> bytes:
         """32 bytes that are equal exactly when the frontiers are."""
-        return hashlib.sha256(b"walytis/frontier/1" + b"".join(self.bucket_hashes())).digest()
+        if self._digest is None:
+            self._digest = hashlib.sha256(b"walytis/frontier/1" + b"".join(self.bucket_hashes())).digest()
+        return self._digest
 
     def bucket_hashes(self) -> list[bytes]:
         """One hash per bucket, 16 bytes each; zeros for an empty one."""

@@ -13,26 +13,22 @@ leaves the folded set is judged in `settle`, on committed members; nothing here 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from walytis_core.block import Block, Draft, Place, create, decode
 from walytis_core.cid import BlockId
-from walytis_core.dag import merge_heads
+from walytis_core.dag import merge_heads, topological
 from walytis_core.errors import NotAllowedError, Reason
 from walytis_core.forks import proof_of, to_refold, to_unfold
 from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
 from walytis_core.parking import Budget, Parked, Parking
 from walytis_core.policy import Genesis, read_admit
+from walytis_core.refusals import Refusals
 from walytis_core.rules import Admitted, judge
 from walytis_core.signer import Signer
 from walytis_core.store.port import Commit, Held, Meta, Proof
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -52,10 +48,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch in work: committed metas that were looked up, and blocks taken so far."""
+    """A batch in work: committed metas that were looked up, ids found to be of none, and blocks taken so far."""
 
     held: Held
     metas: dict[bytes, Meta]
+    absent: set[BlockId]
     staged: dict[BlockId, Block] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
 
@@ -78,8 +75,7 @@ class Members:
         self.unfolded = held.unfolded()
         self.heads = {id: meta.height for id, meta in _in_order(held, held.heads())}
         self.requeued: list[tuple[Block, str]] = []
-        self._refused: OrderedDict[BlockId, Reason] = OrderedDict()
-        self._witnesses: OrderedDict[tuple[bytes, int], Block] = OrderedDict()
+        self._refused = Refusals()
         self._unsettled: dict[bytes, tuple[Proof, int | None]] = {}
         for author, seq, id in held.tips():
             self._count_author(held, author, seq, id)
@@ -89,8 +85,9 @@ class Members:
     def ingest(self, blocks: Iterable[tuple[Block, str]], held: Held) -> Outcome:
         """Takes genuine blocks, with the peer that sent each, as far as they belong to the chain."""
         todo = list(blocks)
-        named = {id for block, _ in todo for id in block.ancestors_named}
-        batch = _Batch(held, held.metas(named.difference(block.id for block, _ in todo)))
+        named = {id for block, _ in todo for id in block.ancestors_named}.difference(block.id for block, _ in todo)
+        metas = held.metas(named)
+        batch = _Batch(held, metas, named.difference(metas))
         todo.reverse()
         while todo:
             block, peer = todo.pop()
@@ -103,9 +100,10 @@ class Members:
         outcome.rejected.append((id, reason, peer))
         if reason is Reason.NEWER_VERSION:
             return
-        _remember(self._refused, id, reason)
+        self._refused.add(id, reason)
         for parked in self.parking.refused(id):
-            _remember(self._refused, parked.block.id, Reason.BAD_ANCESTOR)
+            self._refused.add(parked.block.id, Reason.BAD_ANCESTOR)
+            self._refused.witness(parked.block)
             outcome.rejected.append((parked.block.id, Reason.BAD_ANCESTOR, parked.peer))
 
     def _consider(self, block: Block, peer: str, batch: _Batch) -> list[Parked]:
@@ -128,11 +126,14 @@ class Members:
         if lacks:
             self._park(block, lacks, peer, batch)
             return []
+        if any(one.author in self._unsettled for one in chained):
+            self.requeued.append((block, peer))  # the proof is stored before a second block at one place
+            return []
         return self._take_chained([*chained, block], peer, batch)
 
     def _park(self, block: Block, lacks: set[BlockId], peer: str, batch: _Batch) -> None:
         if any(id in self._refused for id in lacks):
-            self._witness(block)
+            self._refused.witness(block)
             self.refuse(block.id, Reason.BAD_ANCESTOR, peer, batch.outcome)
         elif self.parking.park(block, lacks, peer):
             batch.outcome.parked += 1
@@ -154,7 +155,8 @@ class Members:
                 continue
             chained[id] = parked.block
             todo.extend(parked.block.ancestors_named)
-        return sorted(chained.values(), key=lambda one: one.height), lacks
+        order = topological({id: one.ancestors_named for id, one in chained.items()})  # heights are not judged yet
+        return [chained[id] for id in order], lacks
 
     def _take_chained(self, blocks: list[Block], peer: str, batch: _Batch) -> list[Parked]:
         """Takes a block with the candidates it needs, all or none. The last one is the block itself."""
@@ -165,10 +167,10 @@ class Members:
                 for one in taken:
                     del batch.staged[one.id]
                 self.parking.take(block.id)
-                self._witness(block)
+                self._refused.witness(block)
                 self.refuse(block.id, reason, peer, batch.outcome)
                 if block is not blocks[-1]:
-                    self._witness(blocks[-1])
+                    self._refused.witness(blocks[-1])
                     self.refuse(blocks[-1].id, Reason.BAD_ANCESTOR, peer, batch.outcome)
                 return []
             taken.append(block)
@@ -190,6 +192,9 @@ class Members:
         self.heads[block.id] = block.height
         if not self._is_candidate(block):
             self.frontier.put(block.author, Entry(block.seq, block.id, self.frozen.get(block.author)))
+            proof = self._refused.of_stranger(block.author)
+            if proof is not None:
+                self._freeze(proof)
         batch.outcome.taken.append(block)
 
     def _refold(self, named: Collection[BlockId], batch: _Batch) -> None:
@@ -208,8 +213,8 @@ class Members:
         entry = self.frontier.get(block.author)
         if self.frozen.get(block.author, block.seq + 1) <= block.seq:
             return  # frozen here or below already
-        other = self._witnesses.get((block.author, block.seq)) if self._witnesses else None
-        if other is None and entry is not None and block.seq <= entry.seq:
+        other = self.parking.at(block.author, block.seq) or self._refused.at(block.author, block.seq)
+        if (other is None or other.id == block.id) and entry is not None and block.seq <= entry.seq:
             other = self._member_at(block.author, block.seq, batch)
         if other is not None and other.id != block.id and other.chain is not None:
             self._freeze(proof_of(block, other))
@@ -223,15 +228,17 @@ class Members:
 
     def add_proof(self, one: Block, other: Block) -> bool:
         """Takes a checked proof that a peer sent. Returns whether it says something new about an author known here."""
-        known = one.author in self.frontier or one.author in self.frozen
-        if not known or self.frozen.get(one.author, one.seq + 1) <= one.seq or one.author not in self.frontier:
+        if self.frozen.get(one.author, one.seq + 1) <= one.seq:
             return False
         self._freeze(proof_of(one, other))
-        return True
+        return one.author in self.frozen
 
     def _freeze(self, proof: Proof) -> None:
         if proof.seq == 0 and proof.author == self.genesis.author:
             return  # the founder's seq 0 is the genesis, which nothing can unseat
+        if proof.author not in self.frontier and proof.author not in self.frozen:
+            self._refused.set_aside(proof)
+            return
         _, upper = self._unsettled.get(proof.author, (None, self.frozen.get(proof.author)))
         self._unsettled[proof.author] = (proof, upper)
         self.frozen[proof.author] = proof.seq
@@ -302,7 +309,7 @@ class Members:
         Raises:
             NotAllowedError: The key may not write here, or has forked.
         """
-        batch = _Batch(held, {})
+        batch = _Batch(held, {}, set())
         for draft in drafts:
             block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
             if not batch.outcome.taken:
@@ -346,6 +353,8 @@ class Members:
     def _is_member(self, id: BlockId, batch: _Batch) -> bool:
         if id in batch.staged or id in batch.metas:
             return True
+        if id in batch.absent:
+            return False
         batch.metas.update(batch.held.metas((id,)))
         return id in batch.metas
 
@@ -365,17 +374,6 @@ class Members:
             return read_admit(staged or decode(batch.held.encoded([id])[id], id))
 
         return admitted
-
-    def _witness(self, block: Block) -> None:
-        """Remembers a genuine block that was refused: with another at its place it proves a fork."""
-        _remember(self._witnesses, (block.author, block.seq), block)
-
-
-def _remember(memory: OrderedDict[Key, Value], key: Key, value: Value) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > Limits.refused_memory:
-        memory.popitem(last=False)
 
 
 def _in_order(held: Held, ids: Iterable[BlockId]) -> list[tuple[BlockId, Meta]]:

@@ -43,7 +43,7 @@ from walytis_core.errors import (
     UnavailableError,
     WalytisError,
 )
-from walytis_core.events import Change, Fetch, Fetched, Progress, Synced
+from walytis_core.events import Arrived, Change, Fetch, Fetched, Progress, Synced
 from walytis_core.invitation import Invitation, invitation_id
 from walytis_core.joining import Grant, Terms
 from walytis_core.keys import FileKeys, Keys, MemoryKeys
@@ -357,12 +357,25 @@ class Node:
         genesis = read_genesis(decode(tables.encoded([chain_id])[chain_id], chain_id))
         engine = Engine(genesis, tables, _Outlet(self._loop, self._service, chain_id), random, self._budget)
         author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=self._store.device_changed)
-        chain = self._chains[chain_id] = Chain(self, engine, author)
+        chain = self._chains[chain_id] = Chain(self, engine, author, self._layers, self._tables_of)
+        if self._layers:
+            engine.listen(partial(self._tell_other_chains, chain_id))
         keys = ChainKeys(chain_id, self._secret_of(chain_id))
         admits = self._admits_of(genesis.policy)
         self._loop.post(lambda: self._service.add(ChainService(self._service, engine, keys, admits)))
         self._index_invitations(chain_id, genesis.policy, tables)
         return chain
+
+    def _tables_of(self, id: BlockId) -> ChainStore | None:
+        chain = self._chains.get(id)
+        return None if chain is None else chain.tables
+
+    def _tell_other_chains(self, id: BlockId, change: Change) -> None:
+        """What waits for this chain on others is checked again, outside this chain's lock."""
+        if isinstance(change, Arrived):
+            for chain in tuple(self._chains.values()):
+                if chain.id != id:
+                    self._spawn(partial(self.run_in_thread, partial(chain.judging.resolved, id)))
 
     def _admits_of(self, policy: Policy) -> Callable[[bytes], bool]:
         """Whether a node key may read. Members of an identity are proven by the layer above; none is built in here."""

@@ -46,6 +46,7 @@ class Parking:
     parked: dict[BlockId, Parked] = field(default_factory=dict)
     _waiting_for: dict[BlockId, set[BlockId]] = field(default_factory=dict)
     _accounts: dict[str, _Account] = field(default_factory=dict)
+    _places: dict[tuple[bytes, int], BlockId] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.parked)
@@ -65,9 +66,15 @@ class Parking:
         account.size_bytes += size
         self.budget.left_bytes -= size
         self.parked[block.id] = Parked(block, set(lacks), peer)
+        self._places.setdefault((block.author, block.seq), block.id)
         for id in lacks:
             self._waiting_for.setdefault(id, set()).add(block.id)
         return True
+
+    def at(self, author: bytes, seq: int) -> Block | None:
+        """A parked block at a place of an author, if there is one."""
+        id = self._places.get((author, seq)) if self._places else None
+        return None if id is None else self.parked[id].block
 
     def is_needed(self, id: BlockId) -> bool:
         """Whether a waiting block lacks this one."""
@@ -88,6 +95,9 @@ class Parking:
             return None
         for lacking in parked.lacks:
             self._forget_need(lacking, id)
+        place = parked.block.author, parked.block.seq
+        if self._places.get(place) == id:
+            del self._places[place]  # another one parked there is a proven fork already
         size = len(parked.block.encoded)
         account = self._accounts[parked.peer]
         account.blocks -= 1

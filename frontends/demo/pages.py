@@ -15,8 +15,9 @@ from frontends.picture import STYLES, Dot, authors_in_order, draw
 from frontends.render import plain_text, size_text
 from frontends.telling import write_json
 
-_PICTURE_LEAD: Final = 4  # heights shown before the victim's gap
+_PICTURE_LEAD: Final = 5  # heights shown before the victim is killed, and before it comes back
 _BAR: Final = 14
+_CUT: Final = " ⋯ "
 
 
 class Page:
@@ -57,13 +58,13 @@ class Page:
     # --- events ----------------------------------------------------------------------------------------------
 
     def _input(self, fields: Mapping[str, Any]) -> None:
-        text = f"{fields['files']} files of {plain_text(fields['folder'])}, {size_text(fields['bytes'])}, will be {fields['blocks']} blocks"
+        text = f"{fields['files']} files of {plain_text(fields['folder'])}, {size_text(fields['bytes'])}: {fields['blocks']} blocks"
         if fields["long"]:
-            text += f"; {plain_text(fields['long'])} is long content"
-        self._console.print(Text(text))
+            text += f"; long content: {plain_text(fields['long'])}"
+        self._console.print(Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _open(self, fields: Mapping[str, Any]) -> None:
-        self._line(fields, "three processes are up, each with a directory and a libp2p host of its own")
+        self._line(fields, "three processes are up, each with its own directory and libp2p host")
         for name in PEERS:
             address = (fields["peers"][name] or ["no address"])[0]
             self._console.print(Text("          ").append(name.ljust(7), _style(name)).append(f"process {fields['pids'][name]}, {address}", "dim"), overflow="ellipsis", no_wrap=True)
@@ -79,7 +80,7 @@ class Page:
         self._line(fields, f"all three append at once (blocks: {shares})")
 
     def _killed(self, fields: Mapping[str, Any]) -> None:
-        text = f" was killed (signal {fields['signal']}) at {fields['own']} of its {fields['of']} blocks"
+        text = f" was killed with SIGKILL at {fields['own']} of its {fields['of']} blocks"
         self._line(fields, _name(fields["peer"]), Text(text, "bold red"))
 
     def _went_on(self, fields: Mapping[str, Any]) -> None:
@@ -87,18 +88,18 @@ class Page:
         self._line(fields, f"the others go on: {counts} blocks since")
 
     def _back(self, fields: Mapping[str, Any]) -> None:
-        share = f"{fields['own']} of its {fields['of']} blocks ({fields['own'] / fields['of']:.0%})"
-        self._line(fields, _name(fields["peer"]), f" is back after {fields['away_s']:.1f} s and finds {share} on its disk")
+        share = f"{fields['own']} of its {fields['of']} ({fields['own'] / fields['of']:.0%})"
+        self._line(fields, _name(fields["peer"]), f" is back after {fields['away_s']:.1f} s; on its disk: {share}")
 
     def _caught_up(self, fields: Mapping[str, Any]) -> None:
-        text = f" caught up: {fields['blocks']} blocks in {fields['took_s']:.2f} s; it appends the rest"
+        text = f" caught up on {fields['blocks']} blocks in {fields['took_s']:.2f} s, and appends the rest"
         self._line(fields, _name(fields["peer"]), text)
 
     def _complete(self, fields: Mapping[str, Any]) -> None:
-        self._line(fields, f"all three hold all {fields['blocks']} blocks, {fields['took_s']:.1f} s after the first was appended")
+        self._line(fields, f"all three hold all {fields['blocks']} blocks, {fields['took_s']:.1f} s after the first")
 
     def _closed(self, fields: Mapping[str, Any]) -> None:
-        self._line(fields, "all three are closed; a fourth process opens their directories, without a network")
+        self._line(fields, "all closed; a fourth process, on no network, opens the directories")
 
     def _picture(self, fields: Mapping[str, Any]) -> None:
         for line in _picture(fields["dots"], fields["authors"], self._console.width):
@@ -149,12 +150,18 @@ def _bars(fields: Mapping[str, Any]) -> Text:
 
 
 def _picture(dots: Sequence[Mapping[str, Any]], authors: Mapping[str, str], width: int) -> list[Text]:
-    """The part of the graph in which the victim is away and comes back."""
+    """The graph where the victim is killed and, beside it, where it comes back."""
     every = [Dot(dot["id"], dot["author"], dot["height"], dot["named"]) for dot in dots]
+    order = _order(authors, authors_in_order(every))
     victim = sorted(dot.height for dot in every if authors.get(dot.author) == VICTIM)
-    gaps = [(after - before, before) for before, after in zip(victim, victim[1:], strict=False)]
-    begin = max(gaps)[1] - _PICTURE_LEAD if gaps else 0
-    return draw(every, width=width, names=authors, order=_order(authors, authors_in_order(every)), begin=begin)
+    gaps = [(after - before, before, after) for before, after in zip(victim, victim[1:], strict=False)]
+    if not gaps:
+        return draw(every, width=width, names=authors, order=order)
+    _, before, after = max(gaps)
+    half = (width - max(map(len, PEERS)) - 2 - len(_CUT)) // 2
+    left = draw(every, width=half + max(map(len, PEERS)) + 2, names=authors, order=order, begin=before - _PICTURE_LEAD)
+    right = draw(every, width=half, order=order, begin=after - _PICTURE_LEAD, labelled=False)
+    return [one + Text(_CUT if row % 2 == 0 else " " * len(_CUT), "dim") + other for row, (one, other) in enumerate(zip(left, right, strict=True))]
 
 
 def _order(authors: Mapping[str, str], found: Sequence[str]) -> list[str]:

@@ -1,0 +1,120 @@
+"""The layers of one chain at work: their views are kept up to date, and feeds are told what changed.
+
+A node's layers see each commit before feeds do, so that a feed's event carries the standing that the block has then.
+Runs under the engine's lock; a node without layers pays nothing. What counts is decided in `view.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from walytis_core.cid import BlockId
+from walytis_core.engine import Engine
+from walytis_core.errors import NotFoundError
+from walytis_core.events import Arrived, Change, Revised
+from walytis_core.layer import Key, Layer, by_prefix, prefix_of
+from walytis_core.past import Others
+from walytis_core.standing import OBEYED, Standing
+from walytis_core.view import View
+
+
+class LayerView:
+    """A layer's state on one chain, as it is when asked. See `Layer` for what these mean."""
+
+    def __init__(self, engine: Engine, view: View) -> None:
+        self._engine = engine
+        self._view = view
+
+    @property
+    def state(self) -> Any:
+        """The fold of the layer's obeyed blocks."""
+        with self._engine.exclusive():
+            return self._view.state
+
+    @property
+    def value(self) -> Any:
+        """What the layer's `finish` makes of the state."""
+        with self._engine.exclusive():
+            return self._view.value
+
+    def state_of(self, key: Key) -> Any:
+        """The state of one part, for a layer with `key`."""
+        with self._engine.exclusive():
+            return self._view.state_of(key)
+
+    def value_of(self, key: Key) -> Any:
+        """The value of one part, for a layer with `key`."""
+        with self._engine.exclusive():
+            return self._view.value_of(key)
+
+
+class Judging:
+    """The views of a chain's layers.
+
+    Args:
+        layers: The node's layers.
+        others: Gives the other chains of the node.
+        tell: Tells the feeds, once the views are up to date.
+    """
+
+    def __init__(
+        self, engine: Engine, layers: Sequence[Layer], others: Others | None, tell: Callable[[Change], None]
+    ) -> None:
+        self._engine = engine
+        self._tell = tell
+        self._views = {
+            prefix: View(layer, engine.store, others) for prefix, layer in by_prefix(layers).items()
+        }
+        for view in self._views.values():
+            view.arrived()
+        self._shun()
+        engine.listen(self._changed)
+
+    def standing(self, id: BlockId) -> Standing:
+        """What the block's layer makes of it."""
+        if not self._views:
+            return OBEYED
+        with self._engine.exclusive():
+            meta = self._engine.store.metas((id,)).get(id)
+            view = None if meta is None else self._views.get(prefix_of(meta.type))
+            return OBEYED if view is None else view.standing(id)
+
+    def view(self, prefix: str) -> LayerView:
+        """The view of a layer. Raises `NotFoundError`."""
+        view = self._views.get(prefix)
+        if view is None:
+            raise NotFoundError(f"this node has no layer {prefix}", hint="Give it to Node.open(layers=[...]).")
+        return LayerView(self._engine, view)
+
+    def resolved(self, chain: BlockId) -> None:
+        """Another chain of the node took blocks: what waits for it is checked again."""
+        with self._engine.exclusive():
+            changed = [id for view in self._views.values() for id in view.resolved(chain)]
+            self._revised(changed)
+
+    def save(self) -> None:
+        """Writes the views durably."""
+        with self._engine.exclusive():
+            for view in self._views.values():
+                view.save()
+
+    def _changed(self, change: Change) -> None:
+        changed: list[BlockId] = []
+        for view in self._views.values():
+            match change:
+                case Arrived(blocks):
+                    changed.extend(view.arrived(blocks))
+                case Revised(ids):
+                    changed.extend(view.revised(ids))
+        self._tell(change)
+        self._revised(changed)
+
+    def _revised(self, ids: Sequence[BlockId]) -> None:
+        if ids:
+            self._shun()
+            self._tell(Revised(tuple(ids)))
+
+    def _shun(self) -> None:
+        gone = [view.removed for view in self._views.values() if view.layer.removed is not None]
+        self._engine.replica.shunned = frozenset().union(*gone)
