@@ -61,7 +61,9 @@ class Call:
             callback()
 
 
-def perform(verbs: Mapping[str, Verb], name: str, call: Call, arguments: Mapping[str, Any]) -> Generator[Form, None, None]:
+def perform(
+    verbs: Mapping[str, Verb], name: str, call: Call, arguments: Mapping[str, Any]
+) -> Generator[Form, None, None]:
     """Performs a verb by its name, with arguments that may come from another process.
 
     Raises:
@@ -70,11 +72,15 @@ def perform(verbs: Mapping[str, Verb], name: str, call: Call, arguments: Mapping
     """
     verb = verbs.get(name)
     if verb is None:
-        raise FailedError.usage(f"there is no command {name!r}", "Both ends must be of one version: restart `walytis run`.")
+        raise FailedError.usage(
+            f"there is no command {name!r}", "Both ends must be of one version: restart `walytis run`."
+        )
     try:
         inspect.signature(verb).bind(call, **arguments)
     except TypeError as error:
-        raise FailedError.usage(f"{name}: {error}", "Both ends must be of one version: restart `walytis run`.") from error
+        raise FailedError.usage(
+            f"{name}: {error}", "Both ends must be of one version: restart `walytis run`."
+        ) from error
     answers = verb(call, **arguments)
     if isinstance(answers, dict):
         yield answers

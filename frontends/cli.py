@@ -32,7 +32,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _walytis(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None: ...
 
 

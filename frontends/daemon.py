@@ -54,11 +54,14 @@ class Daemon:
             FailedError: The socket cannot be made.
         """
         with _signals() as woken, self._open() as node:
-            server = LocalServer(
-                socket_path(self._directory), lambda content: _call(node, content), lambda *asked: _answer(node, *asked)
-            )
+            server = LocalServer(socket_path(self._directory), lambda content: _call(node, content), _answer)
             try:
-                ready = {"event": "ready", "addresses": node.addresses(), "pid": os.getpid(), "chains": len(node.chains())}
+                ready = {
+                    "event": "ready",
+                    "addresses": node.addresses(),
+                    "pid": os.getpid(),
+                    "chains": len(node.chains()),
+                }
                 with _announced(ready, ready_file):
                     _say(ready, as_json=as_json)
                     _serve(node, server, woken)
@@ -80,7 +83,7 @@ def _call(node: Node, content: BinaryIO) -> Call:
     return Call(node, stays_online=True, content=content)
 
 
-def _answer(node: Node, verb: str, call: Call, arguments: Form) -> Generator[Form, None, None]:
+def _answer(verb: str, call: Call, arguments: Form) -> Generator[Form, None, None]:
     try:
         yield from perform(VERBS, verb, call, arguments)
     except WalytisError as error:
@@ -131,7 +134,9 @@ def _announced(ready: Form, ready_file: Path | None) -> Iterator[None]:
         beside.write_text(json.dumps(ready), encoding="utf-8")
         beside.replace(ready_file)
     except OSError as error:
-        raise FailedError("StorageError", f"{ready_file} cannot be written: {error.strerror}", "Name another file.", 6) from error
+        raise FailedError(
+            "StorageError", f"{ready_file} cannot be written: {error.strerror}", "Name another file.", 6
+        ) from error
     try:
         yield
     finally:
@@ -146,9 +151,6 @@ def _say(event: Form, *, as_json: bool) -> None:
     if event["event"] == "stopped":
         sys.stdout.write("Stopped.\n")
     else:
-        sys.stdout.write(f"Online with {event['chains']} chains; Ctrl-C ends it. Others reach this node at\n")
+        sys.stdout.write(f"Online; chains: {event['chains']}. Ctrl-C ends it. Others reach this node at\n")
         sys.stdout.writelines(f"  {address}\n" for address in event["addresses"])
     sys.stdout.flush()
-
-
-

@@ -65,7 +65,9 @@ def examine(directory: Path) -> Iterator[Finding]:
             yield check(directory)
         except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
             found = f"{type(error).__name__}: {error}"
-            yield Finding(name, _BAD, found, str(getattr(error, "hint", "")) or "This should not happen: please report it.")
+            yield Finding(
+                name, _BAD, found, str(getattr(error, "hint", "")) or "This should not happen: please report it."
+            )
 
 
 def _python(_directory: Path) -> Finding:
@@ -81,8 +83,11 @@ def _packages(_directory: Path) -> Finding:
     try:
         listed = [Requirement(line) for line in metadata.requires("walytis-stack") or ()]
     except metadata.PackageNotFoundError:
-        return Finding("packages", _WARN, "walytis-stack is not installed, only imported", "pip install 'walytis-stack[frontends]'")
-    wrong, right = [], []
+        return Finding(
+            "packages", _WARN, "walytis-stack is not installed, only imported", "pip install 'walytis-stack[frontends]'"
+        )
+    wrong: list[str] = []
+    right: list[str] = []
     for requirement in listed:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": "frontends"}):
             continue
@@ -164,7 +169,9 @@ def _clock(_directory: Path) -> Finding:
         file.flush()
         drift_s = abs(Path(file.name).stat().st_mtime - time.time())
     if not _MIN_YEAR <= now.year < _MAX_YEAR or drift_s > _CLOCK_S:
-        return Finding("clock", _BAD, f"it is said to be {now:%Y-%m-%d %H:%M} UTC", "Set the clock: invitations expire by it.")
+        return Finding(
+            "clock", _BAD, f"it is said to be {now:%Y-%m-%d %H:%M} UTC", "Set the clock: invitations expire by it."
+        )
     return Finding("clock", _OK, f"{now:%Y-%m-%d %H:%M} UTC; only invitations and the times shown depend on it")
 
 
@@ -187,4 +194,6 @@ def _network(_directory: Path) -> Finding:
             remedy = "Look for a firewall on the loopback interface, or a very loaded machine."
             return Finding("network", _BAD, "two nodes met, but no block came over", remedy)
         took_ms = (time.monotonic() - joined) * 1000
-    return Finding("network", _OK, f"libp2p on loopback: joined in {joined - started:.1f} s, a block took {took_ms:.0f} ms")
+    return Finding(
+        "network", _OK, f"libp2p on loopback: joined in {joined - started:.1f} s, a block took {took_ms:.0f} ms"
+    )

@@ -7,7 +7,7 @@ before it is held in memory whole.
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, Protocol
 
 from frontends.failures import FailedError
 
@@ -17,13 +17,33 @@ CHUNK_BYTES: Final = 96 * 1024  # of content, before it becomes base64 in a line
 Message = dict[str, Any]
 
 
-def write_line(stream: BinaryIO, message: Message) -> None:
+class Reads(Protocol):
+    """A stream that gives lines."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line, or as much of it as `size` allows."""
+        ...
+
+
+class Writes(Protocol):
+    """A stream that takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes all of `data`."""
+        ...
+
+    def flush(self) -> object:
+        """Sends what was taken."""
+        ...
+
+
+def write_line(stream: Writes, message: Message) -> None:
     """Writes one object as a line, and flushes it."""
     stream.write(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n")
     stream.flush()
 
 
-def read_line(stream: BinaryIO) -> Message | None:
+def read_line(stream: Reads) -> Message | None:
     """Reads one object; None at the end of the stream.
 
     Raises:

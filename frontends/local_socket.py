@@ -16,8 +16,9 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
+from io import BufferedRWPair
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from frontends.calls import Call
 from frontends.directory import private_folder
@@ -95,7 +96,7 @@ class LocalServer:
             connection.close()
             self._slots.release()
 
-    def _answer_one(self, connection: socket.socket, stream: BinaryIO) -> None:
+    def _answer_one(self, connection: socket.socket, stream: BufferedRWPair) -> None:
         connection.settimeout(REQUEST_TIMEOUT_S)
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as content:
             try:
@@ -105,11 +106,11 @@ class LocalServer:
                 if request.get("content"):
                     _receive_content(stream, content)
                 connection.settimeout(None)
-                self._perform(connection, stream, request, self._make_call(content))
+                self._perform(connection, stream, request, self._make_call(cast(BinaryIO, content)))
             except FailedError as failure:
                 write_line(stream, {"failure": failure.to_json()})
 
-    def _perform(self, connection: socket.socket, stream: BinaryIO, request: Message, call: Call) -> None:
+    def _perform(self, connection: socket.socket, stream: BufferedRWPair, request: Message, call: Call) -> None:
         taken = threading.Semaphore(0)
         watcher = threading.Thread(target=_watch, args=(stream, call, taken), name="walytis-watcher", daemon=True)
         watcher.start()
@@ -135,7 +136,7 @@ class LocalServer:
             watcher.join()
 
 
-def _watch(stream: BinaryIO, call: Call, taken: threading.Semaphore) -> None:
+def _watch(stream: BufferedRWPair, call: Call, taken: threading.Semaphore) -> None:
     """Hears what the caller says while it is answered, and notices that it is gone."""
     with contextlib.suppress(OSError, ValueError, FailedError):
         while read_line(stream) is not None:
@@ -175,7 +176,7 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _receive_content(stream: BinaryIO, content: Any) -> None:
+def _receive_content(stream: BufferedRWPair, content: Any) -> None:
     while (message := read_line(stream)) is not None and "end" not in message:
         content.write(base64.b64decode(str(message.get("base64", ""))))
     content.seek(0)
@@ -216,7 +217,7 @@ def ask(
             raise _went_away() from error
 
 
-def _answers(stream: BinaryIO, *, paced: bool) -> Iterator[Form]:
+def _answers(stream: BufferedRWPair, *, paced: bool) -> Iterator[Form]:
     while (message := read_line(stream)) is not None:
         if "failure" in message:
             raise FailedError.from_json(message["failure"])
@@ -228,7 +229,7 @@ def _answers(stream: BinaryIO, *, paced: bool) -> Iterator[Form]:
     raise _went_away()
 
 
-def _send_content(stream: BinaryIO, content: BinaryIO) -> None:
+def _send_content(stream: BufferedRWPair, content: BinaryIO) -> None:
     while chunk := content.read(CHUNK_BYTES):
         write_line(stream, {"base64": base64.b64encode(chunk).decode("ascii")})
     write_line(stream, {"end": True})

@@ -15,7 +15,9 @@ from frontends.failures import FailedError
 Json = Annotated[bool, typer.Option("--json", help="Write JSON: one document, or a line for each thing that comes.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar=VARIABLE, help="The node's directory.", show_default="this user's", metavar="DIR"),
+    typer.Option(
+        "--data-dir", envvar=VARIABLE, help="The node's directory.", show_default="this user's", metavar="DIR"
+    ),
 ]
 ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="A chain's name or id.", show_default=False)]
 MaybeChain = Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="A chain's name or id; all without.")]

@@ -1,8 +1,8 @@
-"""A small picture of a chain's graph for the terminal: a lane per author, time to the right.
+r"""A small picture of a chain's graph for the terminal: a lane per author, time to the right.
 
-    author  o───o───────o───o      each dot is a block, at its height
-                 ╲     ╱           a line leads from a block to those that name it
-    author  o─────o───o───o
+    author  o---o-------o---o      each dot is a block, at its height
+                 \     /           a line leads from a block to those that name it
+    author  o-----o---o---o
 
 Decides where dots and lines go; colours are style names. Invariants: a dot stands in its author's lane at its height; a
 line is drawn for each named block, once, and cut off where the picture ends. A line
@@ -21,7 +21,11 @@ STEP: Final = 4  # columns from one height to the next: room for a line across t
 MAX_LANES: Final = 8
 STYLES: Final = ("cyan", "magenta", "yellow", "green", "blue", "red", "bright_cyan", "bright_magenta")
 _DOT, _RUN = "●", "─"
-_DOWN, _UP, _CROSS = "╲", "╱", "╳"
+_DOWN, _UP, _CROSS = (
+    "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER LEFT TO LOWER RIGHT}",
+    "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}",
+    "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}",
+)
 
 
 class Dot(NamedTuple):
@@ -133,7 +137,11 @@ def _draw_all(canvas: _Canvas, dots: Sequence[Dot], lanes: Mapping[str, int], lo
         canvas.put(row, column, _DOT, style_of(authors, dot.author) + " bold")
     for dot in dots:
         for named in dot.named:
-            if named in places and (dot.height - lowest) * STEP >= 0 and (places[named][1] - lowest) * STEP < canvas.width:
+            if (
+                named in places
+                and (dot.height - lowest) * STEP >= 0
+                and (places[named][1] - lowest) * STEP < canvas.width
+            ):
                 style = style_of(authors, authors[places[named][0]])
                 _draw_line(canvas, places[named], places[dot.id], taken, lowest, style)
 

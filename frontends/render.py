@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -94,9 +94,7 @@ def fields_table(rows: Sequence[tuple[str, RenderableType]]) -> Table:
 
 def block_details(form: Form) -> RenderableType:
     """A whole block."""
-    rows: list[tuple[str, RenderableType]] = [
-        (name, form[name]) for name in ("id", "chain", "author")
-    ]
+    rows: list[tuple[str, RenderableType]] = [(name, form[name]) for name in ("id", "chain", "author")]
     rows += [
         ("place", f"height {form['height']}, the author's number {form['seq']}"),
         ("time", f"{time_text(form['time'])} (by the author's clock)"),
@@ -188,12 +186,19 @@ def status_page(found: Form) -> RenderableType:
     state = "online" if found["online"] else "offline: nobody can reach it; `walytis run` keeps it online"
     rows: list[tuple[str, RenderableType]] = [("node", state)]
     if found["online"]:
-        rows += [("network", plain_text(node["network"])), ("peers", f"{node['peers']} connected, {many(node['sessions'], 'stream')}")]
+        rows += [
+            ("network", plain_text(node["network"])),
+            ("peers", f"{node['peers']} connected, {many(node['sessions'], 'stream')}"),
+        ]
     rows.append(("holds", f"{many(node['blocks'], 'block')} in {many(node['chains'], 'chain')}"))
     rows += [("refused", counted(node["refused"]))] * bool(node["refused"])
     parts: list[RenderableType] = [fields_table(rows)]
     for chain in found["chains"]:
-        parts += [Text(), Text(plain_text(chain["name"]), "bold underline"), _chain_status(chain, online=found["online"])]
+        parts += [
+            Text(),
+            Text(plain_text(chain["name"]), "bold underline"),
+            _chain_status(chain, online=found["online"]),
+        ]
     return Group(*parts)
 
 
@@ -244,27 +249,32 @@ def verify_page(report: Form) -> RenderableType:
 
 
 def invitation_page(console: Console, made: Form, *, with_code: bool) -> None:
-    """An invitation to hand on: the code to scan where it fits, and the text."""
-    code = qr_code(made["qr_text"]) if with_code else ""
-    wide = max(map(len, code.splitlines()), default=0)
-    if wide and wide <= console.width:
-        console.print(code, markup=False, no_wrap=True)
-    who = "any number may use it" if made["uses"] is None else f"for {made['uses']}"
-    until = "no end" if made["expires"] is None else f"until {datetime.fromtimestamp(made['expires'], UTC).astimezone():%Y-%m-%d %H:%M}"
+    """An invitation to hand on: the text and, last, so that it stays in view, the code to scan where it fits."""
+    uses = "any number of uses" if made["uses"] is None else many(made["uses"], "use")
+    until = "" if made["expires"] is None else f", until {epoch_text(made['expires'])}"
+    about = f"An invitation to {plain_text(made['chain'])} for {uses}{until}. Who has it can join: hand it on with care."
+    console.print(about, markup=False)
     console.print(made["invitation"], markup=False, soft_wrap=True, style="bold")
-    text = f"Invitation {made['id'][:8]} to {plain_text(made['chain'])}: {who}, {until}. Who has it can join: hand it on with care."
-    console.print(text, markup=False)
+    code = qr_code(made["qr_text"]) if with_code else []
+    if code and len(code[0]) <= console.width:
+        for line in code:
+            console.print(Text(line, "black on bright_white"))
 
 
-def qr_code(text: str) -> str:
-    """A QR code in half-block letters, black on white in either colour scheme by drawing the light parts."""
+def epoch_text(epoch_s: float) -> str:
+    """Seconds since the epoch as local time."""
+    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M}"
+
+
+def qr_code(text: str) -> list[str]:
+    """The lines of a QR code in half-block letters, to be shown black on white."""
     import segno  # noqa: PLC0415 - takes time to load, and only invitations need it
 
     rows = [list(row) for row in segno.make(text, error="l", boost_error=False, micro=False).matrix_iter(border=1)]
     rows += [[0] * len(rows[0])] * (len(rows) % 2)
-    letters = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}
+    letters = {(0, 0): " ", (0, 1): "▄", (1, 0): "▀", (1, 1): "█"}
     pairs = zip(rows[::2], rows[1::2], strict=True)
-    return "\n".join("".join(letters[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True)) for top, bottom in pairs)
+    return ["".join(letters[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True)) for top, bottom in pairs]
 
 
 def invitations_table(found: Sequence[Form]) -> RenderableType:
@@ -277,7 +287,8 @@ def invitations_table(found: Sequence[Form]) -> RenderableType:
     now = datetime.now(UTC).timestamp()
     for one in found:
         uses = "any number" if one["uses"] is None else str(one["uses"])
-        until = "no end" if one["expires"] is None else f"{datetime.fromtimestamp(one['expires'], UTC).astimezone():%Y-%m-%d %H:%M}"
+        until = "no end" if one["expires"] is None else epoch_text(one["expires"])
+
         used_up = one["uses"] is not None and one["used"] >= one["uses"]
         expired = one["expires"] is not None and one["expires"] <= now
         state = "revoked" if one["revoked"] else "expired" if expired else "used" if used_up else "open"
@@ -311,13 +322,18 @@ class JoinPage:
     """
 
     def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[held]}"))
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[held]}"),
+        )
         self._console = console
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=None, held="")
         self._state = ""
 
-    def __enter__(self) -> JoinPage:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -328,7 +344,9 @@ class JoinPage:
         """How far it is."""
         held = f"{step['held']} of {step['known']} blocks" if step["known"] else ""
         total = step["known"] or None
-        self._bar.update(self._task, description=plain_text(step["state"]), total=total, completed=step["held"], held=held)
+        self._bar.update(
+            self._task, description=plain_text(step["state"]), total=total, completed=step["held"], held=held
+        )
         if step["state"] != self._state and not self._console.is_terminal:
             self._console.print(plain_text(step["state"]), markup=False)
         self._state = step["state"]

@@ -44,11 +44,11 @@ def telling(*, as_json: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
         raise typer.Exit from closed
     except Exception as error:
-        failure = FailedError.of(error)
-        if failure.exit_code == BUG:
+        failed = FailedError.of(error)
+        if failed.exit_code == BUG:
             raise
-        _tell(failure, as_json=as_json)
-        raise typer.Exit(failure.exit_code) from error
+        _tell(failed, as_json=as_json)
+        raise typer.Exit(failed.exit_code) from error
 
 
 @contextmanager
@@ -81,6 +81,8 @@ def _tell(failure: FailedError, *, as_json: bool) -> None:
 
     console = terminal(to_stderr=True)
     sentence = plain_text(str(failure))
-    console.print(sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else "."), style="red", markup=False)
+    console.print(
+        sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else "."), style="red", markup=False
+    )
     if failure.hint:
         console.print(failure.hint, markup=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from frontends.calls import Call, Verb
-from frontends.failures import FailedError
 from frontends.finding import find_author, find_block, find_invitation
 from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain
 from frontends.lines import CHUNK_BYTES
@@ -70,12 +70,10 @@ def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
 # --- blocks ------------------------------------------------------------------------------------------------------
 
 
-def append(
-    call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None
-) -> Form:
+def append(call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None) -> Form:
     """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
     found = call.node.chain(chain)
-    block = found.append(call.content.read(), topics=topics, type=type)
+    block = found.append(call.content, topics=topics, type=type)
     form = block_form(block)
     if wait is not None:
         form["peers"] = _peers_that_have(call, found, block, wait)
@@ -83,9 +81,14 @@ def append(
 
 
 def _peers_that_have(call: Call, chain: Chain, block: Block, wait_s: float) -> int:
+    """How many peers have a block, once one has or the time is over."""
     end = time.monotonic() + wait_s
-    while True:
-        raise NotImplementedError
+    gone = threading.Event()
+    call.when_gone(gone.set)
+    while not (count := chain.holders(block)) and (left := end - time.monotonic()) > 0:
+        if gone.wait(min(POLL_S, left)):
+            break
+    return count
 
 
 def log(
@@ -140,9 +143,12 @@ def follow(
     call: Call, *, chain: str, name: str | None = None, topic: str | None = None, limit: int | None = None
 ) -> Iterator[Form]:
     """Blocks as they arrive; one that was given counts as acknowledged when the next is asked for."""
+    from walytis_core import Arrived  # noqa: PLC0415 - loaded already by whoever opened the node
+
     with closing(call.node.chain(chain).follow(name=name, topic=topic)) as feed:
         call.when_gone(feed.close)
-        for event in itertools.islice(feed, limit):
+        arrivals = (event for event in feed if isinstance(event, Arrived))
+        for event in itertools.islice(arrivals, limit):
             yield block_form(event.block, number=event.number)
             event.ack()
 

@@ -449,6 +449,12 @@ class Chain:
         """The online peers of this chain, the most recent contact first."""
         return self._node.peers_of(self.id)
 
+    def holders(self, block: Block) -> int:
+        """How many online peers have stored this block, as far as they have confirmed it over an open stream."""
+        links = tuple(self.engine.replica.sync.links.values())
+        confirmed = [link for link in links if link.credit == Limits.credit_frames]
+        return sum(link.theirs.get(block.author, -1) >= block.seq for link in confirmed)
+
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""
         replica = self.engine.replica

@@ -205,11 +205,11 @@ class Engine:
                 self._perform(self.replica.handle(Settle(), self.store, time.monotonic()))
         except StorageError:
             self._start_anew()
-            raise
-        finally:
             self._flush()
+            raise
 
     def _perform(self, effects: Sequence[Effect], made: list[Block] | None = None) -> None:
+        changes: list[Change] = []
         for effect in effects:
             match effect:
                 case Store(commit):
@@ -219,7 +219,7 @@ class Engine:
                 case Notify(change):
                     if made is not None and isinstance(change, Arrived):
                         made.extend(change.blocks)
-                    self._notify(change)
+                    changes.append(change)
                 case Reject(reason, peer):
                     self.refused[reason] += 1
                     self._outlet.fault(reason, peer)
@@ -227,6 +227,9 @@ class Engine:
                     self.store.heal(block.id, block.encoded)
                 case PutSide(cid, data):
                     self.store.put_side(cid, data)
+        self._flush()
+        for change in changes:
+            self._notify(change)
 
     def _flush(self) -> None:
         if self._network:

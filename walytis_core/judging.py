@@ -63,9 +63,7 @@ class Judging:
     ) -> None:
         self._engine = engine
         self._tell = tell
-        self._views = {
-            prefix: View(layer, engine.store, others) for prefix, layer in by_prefix(layers).items()
-        }
+        self._views = {prefix: View(layer, engine.store, others) for prefix, layer in by_prefix(layers).items()}
         for view in self._views.values():
             view.arrived()
         self._shun()

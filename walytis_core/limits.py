@@ -48,8 +48,13 @@ class Limits:
     sweep_s = 60.0  # parked blocks are forgotten after two to three sweeps
     refused_memory = 1024  # refused, well-signed blocks remembered to prove forks
     neighbours = 8  # open sync streams per chain
-    pull_stall_s = 20.0  # a pull without progress is given to another peer
+    announced_per_peer = 1024  # ids that one peer's announcements may have us ask for at a time
+    probes_per_pull = 64  # probes that answering one pull may cost
+    pull_turn_s = 3.0  # how often a pull under way is looked at: an honest peer answers at once
+    pull_idle_turns = 6  # looks without anything new, after which a pull is over
+    pull_turn_blocks = 16  # new blocks per look, below which a pull passes its turn to another peer that is due
     max_streams_per_peer = 64
+    sessions_per_chain = 64  # open sync streams, those that others opened included
     handshake_timeout_s = 10.0
     idle_peers_remembered = 256
 
@@ -62,3 +67,4 @@ class Limits:
     ask_delay_s = 0.05  # missing parents are mostly under way; asking at once would fetch them twice
     holdoff_min_s = 1.0
     holdoff_max_s = 600.0
+    holdoff_equal_s = 30.0  # the most for a peer that says it holds the same: an echo must not be free

@@ -26,7 +26,13 @@ _SCANS_AT_ONCE = 8
 
 @dataclass(slots=True)
 class Link:
-    """One peer's link. `theirs` is the greatest `seq` the peer is known to hold, by author."""
+    """One peer's link.
+
+    Attributes:
+        theirs: The greatest `seq` the peer is known to hold, by author.
+        pulls: Our pulls that the peer has not answered to the end.
+        probes_left: Probes that its last pull may still cost us.
+    """
 
     peer: str
     credit: int = Limits.credit_frames
@@ -38,9 +44,8 @@ class Link:
     sides: deque[tuple[Cid, int]] = field(default_factory=deque)
     digest: bytes | None = None
     count: int = 0
-    holdoff_s: float = Limits.holdoff_min_s
-    ready_at_s: float = 0.0
-    probes_left: int = 64
+    pulls: int = 0
+    probes_left: int = 0
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -103,8 +108,11 @@ class Link:
             fresh = fresh[len(portion) :]
         return result
 
-    def pump(self, held: ChainStore, frozen: Mapping[bytes, int]) -> tuple[list[Message], bool]:
+    def pump(self, held: ChainStore, frozen: Mapping[bytes, int], news: Why) -> tuple[list[Message], bool]:
         """Whatever is due and finds credit: asked blocks, content, then the cursor.
+
+        Args:
+            news: Why blocks are sent that no pull asked for.
 
         Returns:
             The messages, and whether to be called again soon.
@@ -118,7 +126,7 @@ class Link:
             elif self.sides:
                 result.extend(self._give_side(held))
             elif self.cursor is not None and not self.is_live:
-                result.extend(self._give_next(held, frozen))
+                result.extend(self._give_next(held, frozen, news))
             else:
                 return result, False
         return result, True
@@ -144,7 +152,7 @@ class Link:
         self.credit -= 1
         return [SidePart(cid, offset, len(data), part)]
 
-    def _give_next(self, held: Held, frozen: Mapping[bytes, int]) -> list[Message]:
+    def _give_next(self, held: Held, frozen: Mapping[bytes, int], news: Why) -> list[Message]:
         rows = held.scan(self.cursor or 0, Limits.max_blocks_per_frame, Limits.target_frame_bytes)
         if not rows:
             self.is_live = True
@@ -156,7 +164,7 @@ class Link:
         self.credit -= 1
         for row in lacking:
             self.has(row.author, row.seq)
-        why = Why.PULLED if self.is_answering else Why.NEWS_HERE
+        why = Why.PULLED if self.is_answering else news
         return [Blocks(why, tuple(row.encoded for row in lacking))]
 
     def _lacks(self, row: Row, frozen: Mapping[bytes, int]) -> bool:

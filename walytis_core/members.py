@@ -91,8 +91,8 @@ class Members:
         todo.reverse()
         while todo:
             block, peer = todo.pop()
-            for parked in reversed(self._consider(block, peer, batch)):
-                todo.append((parked.block, parked.peer))
+            again = self._consider(block, peer, batch)
+            todo.extend((parked.block, parked.peer) for parked in reversed(again))
         return batch.outcome
 
     def refuse(self, id: BlockId, reason: Reason, peer: str, outcome: Outcome) -> None:

@@ -44,6 +44,7 @@ from walytis_core.errors import (
     WalytisError,
 )
 from walytis_core.events import Arrived, Change, Fetch, Fetched, Progress, Synced
+from walytis_core.handshake import admits_all
 from walytis_core.invitation import Invitation, invitation_id
 from walytis_core.joining import Grant, Terms
 from walytis_core.keys import FileKeys, Keys, MemoryKeys
@@ -62,6 +63,9 @@ from walytis_core.store.port import ChainStore
 from walytis_core.store.sqlite import SqliteStore
 
 T = TypeVar("T")
+
+Members = Callable[[str, bytes], bool]
+"""Whether the holder of a node key (32 bytes) is a member of the identity with a DID, now."""
 
 _log = logging.getLogger(__name__)
 _CRASHED: Final = "the node ended because of an error in its background loop"
@@ -131,11 +135,19 @@ class Node:
     """
 
     def __init__(
-        self, store: SqliteStore, keys: Keys, network: Network, *, layers: Sequence[Layer] = (), neighbours: int
+        self,
+        store: SqliteStore,
+        keys: Keys,
+        network: Network,
+        *,
+        layers: Sequence[Layer] = (),
+        neighbours: int,
+        members: Members | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._layers = tuple(layers)
+        self._members = members
         self._budget = Budget()
         self._chains: dict[BlockId, Chain] = {}
         self._invitations: dict[bytes, BlockId] = {}
@@ -165,6 +177,7 @@ class Node:
         network: Network | None = None,
         layers: Sequence[Layer] = (),
         neighbours: int = Limits.neighbours,
+        members: Members | None = None,
     ) -> Self:
         """Opens a directory, making it where it is missing, and goes online.
 
@@ -173,6 +186,8 @@ class Node:
             network: The transport; None for the embedded libp2p, listening on loopback, on the same port each time.
             layers: Layers that judge blocks by type prefix.
             neighbours: Sync streams that each chain keeps open; 0 for none but those that a sync needs.
+            members: Says whether a node key belongs to an identity, for chains that members of an identity read;
+                without it nobody is let in there.
 
         Raises:
             InUseError: Another process has the directory open.
@@ -182,7 +197,8 @@ class Node:
         store = SqliteStore.open(path)
         try:
             keys = FileKeys(path / "keys")
-            return cls(store, keys, network or _embedded(store), layers=layers, neighbours=neighbours)
+            transport = network or _embedded(store)
+            return cls(store, keys, transport, layers=layers, neighbours=neighbours, members=members)
         except BaseException:
             store.close()
             raise
@@ -378,8 +394,11 @@ class Node:
                     self._spawn(partial(self.run_in_thread, partial(chain.judging.resolved, id)))
 
     def _admits_of(self, policy: Policy) -> Callable[[bytes], bool]:
-        """Whether a node key may read. Members of an identity are proven by the layer above; none is built in here."""
-        return (lambda _key: True) if policy.readers in (EVERYONE, SECRET) else (lambda _key: False)
+        """Whether a node key may read. Who is a member of an identity is for the layer above to say."""
+        if policy.readers in (EVERYONE, SECRET):
+            return admits_all
+        members = self._members
+        return (lambda _key: False) if members is None else partial(members, policy.readers)
 
     def _secret_of(self, id: BlockId) -> ChainSecret | None:
         kept = self._keys.get(_secret_key_name(id))

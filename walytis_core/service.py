@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from random import random
+from random import Random
 from typing import Final
 
 import trio
@@ -34,11 +34,14 @@ from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_ini
 from walytis_core.signer import Signer
 from walytis_core.workers import Workers
 
+_jitter: Final = Random().random  # noqa: S311 - spreads load; nothing secret hangs on it
 _TICK_S: Final = 1.0
 _SOON_S: Final = (0.02, 0.1, 0.4)
 """After a peer connects: when it is looked at, as its subscriptions come in."""
 _RETRY_S: Final = 5.0
 """A peer that would not open a stream is left alone for so long."""
+_SPARE_S: Final = 3.0
+"""A stream beyond the usual number is kept at least so long."""
 _FAULTS_ALLOWED: Final = 50
 _KEEP_OUT_S: Final = 60.0
 _BOOK_KEY: Final = "peers"
@@ -111,8 +114,7 @@ class ChainService:
                     await trio.sleep_forever()
             finally:
                 self.is_running = False
-                with trio.CancelScope(shield=True):
-                    self._write_book()
+                self._write_book()
         if self._scope.cancelled_caught:
             await network.unsubscribe(self.keys.channel)
 
@@ -132,6 +134,7 @@ class ChainService:
     async def _in_thread(self, function: Callable[[], None]) -> None:
         try:
             await self._service.workers.run(function)
+            self._service.disk_error = None
         except StorageError as error:  # the engine started anew; what was lost comes again
             self._service.disk_error = error
 
@@ -145,12 +148,34 @@ class ChainService:
         present = set(network.on_channel(self.keys.channel))
         known = {peer for peer in network.connected() if peer in self._book}
         room = self._service.neighbours - len(self.sessions) - len(self._opening)
-        for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: random()):
+        for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
             if room > 0 and self._open(peer):
                 room -= 1
         self.engine.replica.sync.gossips = bool(present - self.sessions.keys())
+        self._close_spare()
         for peer, addresses in self._book.due(time.time()):
             self._nursery.start_soon(self._dial, peer, addresses)
+
+    def _close_spare(self) -> None:
+        """Closes idle streams that were opened beyond the usual number, for one sync."""
+        spare = len(self.sessions) - self._service.neighbours
+        own = self._service.network.peer_id
+        links = self.engine.replica.sync.links
+        for peer, session in list(self.sessions.items()):
+            idle = session.initiator == own and session.opened_at < trio.current_time() - _SPARE_S
+            link = links.get(peer)
+            if spare > 0 and idle and link is not None and link.is_live and self.engine.replica.sync.pulling is None:
+                session.close()
+                spare -= 1
+
+    def moved(self, peer: str, is_there: bool) -> None:
+        """A peer connected or is gone."""
+        if peer not in self._book:
+            return
+        if is_there:
+            self._book.connected(peer, None, time.time())
+        else:
+            self._book.disconnected(peer, time.time(), jitter=_jitter())
 
     def contact(self, peer: str) -> None:
         """Opens a stream to a peer beyond the usual number, where it holds something else than we do."""
@@ -212,13 +237,11 @@ class ChainService:
         self.learn(peer, self._service.network.known_addresses(peer))
         try:
             fault = await session.run()
-        except StorageError as error:
-            self._service.disk_error, fault = error, None
         finally:
             self.last_contact[peer] = time.time()
             if self.sessions.get(peer) is session:
                 del self.sessions[peer]
-                self._book.disconnected(peer, time.time(), jitter=random())
+        self._service.disk_error = session.disk_error or self._service.disk_error
         if fault is not None:
             self.engine.refused[fault.reason] += 1
             self._service.fault(fault.reason, peer)
@@ -228,7 +251,7 @@ class ChainService:
         try:
             await self._service.network.connect(addresses)
         except UnavailableError:
-            self._book.failed(peer, time.time(), jitter=random())
+            self._book.failed(peer, time.time(), jitter=_jitter())
             return
         self._book.connected(peer, addresses[0], time.time(), round_trip_s=time.time() - began)
         self._write_book()
@@ -401,6 +424,8 @@ class Service:
 
     async def _watch(self, changes: trio.MemoryReceiveChannel[tuple[str, bool]]) -> None:
         async for peer, is_there in changes:
+            for chain in self.chains.values():
+                chain.moved(peer, is_there)
             if is_there and self.is_kept_out(peer):
                 self._nursery.start_soon(self._drop, peer)
             elif is_there:
@@ -431,7 +456,7 @@ class Service:
             except UnavailableError:
                 return
             chain = self.chains.get(session.chain_id)
-            if chain is not None and chain.is_running:
+            if chain is not None and chain.is_running and len(chain.sessions) < Limits.sessions_per_chain:
                 opened = SyncSession(chain.engine, frames, session, ends.initiator, self.workers, self.screeners)
                 await chain.attach(opened)
         finally:

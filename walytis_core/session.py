@@ -19,7 +19,7 @@ import trio
 
 from walytis_core import messages
 from walytis_core.engine import Engine
-from walytis_core.errors import Reason, RemoteError, UnavailableError
+from walytis_core.errors import Reason, RemoteError, StorageError, UnavailableError
 from walytis_core.events import Came, PeerLost, PeerSeen, Received
 from walytis_core.handshake import FrameReader, Initiator, Responder, Session, frame
 from walytis_core.limits import Limits
@@ -152,6 +152,8 @@ class SyncSession:
         self._has_outgoing = trio.Event()
         self._scope = trio.CancelScope()
         self._is_refused = False
+        self.disk_error: StorageError | None = None
+        self.opened_at = trio.current_time()
 
     def send(self, message: Message) -> None:
         """Queues a message; a peer that does not read is dropped when too many wait."""
@@ -247,7 +249,11 @@ class SyncSession:
                     self._engine.handle(Received(self.peer, message))
 
     async def _in_thread(self, function: partial[None]) -> None:
-        await self._workers.run(function)
+        try:
+            await self._workers.run(function)
+        except StorageError as error:  # the engine started anew from what is stored; the next sync brings the rest
+            self.disk_error = error
+            self.close()
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from walytis_core.asking import Asking
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
@@ -38,16 +39,9 @@ from walytis_core.messages import (
 )
 from walytis_core.store.port import ChainStore
 from walytis_core.trickle import Trickle
+from walytis_core.turns import Turns
 
 _PROBE_PLACES = 32
-
-
-@dataclass(slots=True)
-class _Pulling:
-    """The pull under way."""
-
-    peer: str
-    taken: int = 0
 
 
 @dataclass(slots=True)
@@ -62,10 +56,8 @@ class Sync:
     random: Callable[[], float]
     gossips: bool = True
     links: dict[str, Link] = field(default_factory=dict)
-    pulling: _Pulling | None = None
-    _due: dict[str, None] = field(default_factory=dict)
-    _suspects: dict[str, bytes] = field(default_factory=dict)
-    _asked: dict[BlockId, int] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
+    _asking: Asking = field(default_factory=Asking)
     _is_asking_soon: bool = False
     _has_pulled: bool = False
     _trickle: Trickle = field(default_factory=Trickle)
@@ -84,18 +76,14 @@ class Sync:
     def lost(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
         """A stream is gone; a pull over it goes to another peer."""
         self.links.pop(peer, None)
-        self._due.pop(peer, None)
-        if self.pulling is not None and self.pulling.peer == peer:
-            self.pulling = None
-            return self._pull_next(held, now_s)
-        return []
+        return self._pull_next(held, now_s) if self.turns.forget(peer) else []
 
     def pump(self, peer: str, held: ChainStore) -> list[Effect]:
         """Sends what is due to a peer, as far as its credit goes."""
         link = self.links.get(peer)
         if link is None:
             return []
-        messages, again = link.pump(held, self.members.frozen)
+        messages, again = link.pump(held, self.members.frozen, Why.NEWS if self.gossips else Why.NEWS_HERE)
         effects: list[Effect] = [Send(peer, message) for message in messages]
         if link.is_done():
             effects.append(Send(peer, Done(self.members.frontier.digest(), held.count)))
@@ -111,9 +99,9 @@ class Sync:
         if gossip:
             if equal:
                 self._trickle.hear()
-                self._suspects.pop(peer, None)
+                self.turns.suspects.pop(peer, None)
                 return []
-            return self._suspect(peer, message.digest)
+            return self._check_soon() if self.turns.suspect(peer, message.digest) else []
         link = self.links.get(peer)
         if link is None:
             return []
@@ -123,39 +111,39 @@ class Sync:
             return [Notify(Synced(peer, equal=True))]
         return self.want_pull(peer, held, now_s)
 
-    def _suspect(self, peer: str, digest: bytes) -> list[Effect]:
+    def _check_soon(self) -> list[Effect]:
         """Gives what is under way a moment to make the digests equal."""
-        first = not self._suspects
-        if len(self._suspects) < Limits.idle_peers_remembered:
-            self._suspects[peer] = digest
-        return [SetTimer("check", Limits.check_delay_s * (1 + self.random()))] if first else []
+        return [SetTimer("check", Limits.check_delay_s * (1 + self.random()))]
 
     def check(self, held: ChainStore, now_s: float) -> list[Effect]:
-        """Looks again at the peers whose digest differed: pulls from one of them; the others speak again where it does not help."""
-        own = self.members.frontier.digest()
-        suspects = sorted(peer for peer, digest in self._suspects.items() if digest != own)
-        if not suspects or self.pulling is not None:
-            self._suspects.clear()
+        """Looks again at the peers whose digest differed: pulls from one of them, and later from the others where it did not help."""
+        if self.turns.pulling is not None:
+            return self._check_soon()
+        peer = self.turns.choose(self.members.frontier.digest(), self.random(), now_s)
+        if peer is None:
             return []
-        peer = suspects[int(self.random() * len(suspects))]
-        self._suspects.clear()
-        return self.want_pull(peer, held, now_s) if peer in self.links else [Contact(peer)]
+        again = self._check_soon() if self.turns.suspects else []
+        return [*(self.want_pull(peer, held, now_s) if peer in self.links else [Contact(peer)]), *again]
 
     def want_pull(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
         """Pulls from a peer, now or when its turn comes."""
-        link = self.links.get(peer)
-        if link is None or (self.pulling is not None and self.pulling.peer == peer):
+        turns = self.turns
+        if peer not in self.links or turns.is_pulling(peer):
             return []
-        if self.pulling is not None or link.ready_at_s > now_s:
-            self._due[peer] = None
-            return [] if self.pulling is not None else [SetTimer("due", link.ready_at_s - now_s)]
-        self._due.pop(peer, None)
-        self.pulling = _Pulling(peer)
-        stall = SetTimer("pull", Limits.pull_stall_s)
+        if turns.pulling is not None or turns.wait_s(peer, now_s):
+            turns.due[peer] = None
+            return [] if turns.pulling is not None else self._due_later(now_s)
+        turns.begin(peer)
+        self.links[peer].pulls += 1
+        look = SetTimer("pull", Limits.pull_turn_s)
         frontier = self.members.frontier
         if len(frontier) > Limits.bucket_above_authors:
-            return [Send(peer, Buckets(tuple(frontier.bucket_hashes()))), stall]
-        return [*self._send_pull(peer, None), stall]
+            return [Send(peer, Buckets(tuple(frontier.bucket_hashes()))), look]
+        return [*self._send_pull(peer, None), look]
+
+    def _due_later(self, now_s: float) -> list[Effect]:
+        wait_s = self.turns.next_wait_s(now_s)
+        return [] if wait_s is None else [SetTimer("due", wait_s)]
 
     def _send_pull(self, peer: str, buckets: tuple[int, ...] | None) -> list[Effect]:
         entries = self.members.frontier.entries(None if buckets is None else set(buckets))
@@ -165,9 +153,17 @@ class Sync:
 
     def differ(self, peer: str, message: Differ) -> list[Effect]:
         """A peer said which buckets differ."""
-        if self.pulling is None or self.pulling.peer != peer:
-            return [Reject(Reason.UNASKED, peer)]
+        if not self.turns.is_pulling(peer):
+            return self._unasked(peer)
         return self._send_pull(peer, message.buckets)
+
+    def _unasked(self, peer: str) -> list[Effect]:
+        """An answer that nobody waits for: to a pull whose turn was passed on, or to none."""
+        link = self.links.get(peer)
+        if link is not None and link.pulls:
+            link.pulls -= 1
+            return []
+        return [Reject(Reason.UNASKED, peer)]
 
     def buckets(self, peer: str, message: Buckets) -> list[Effect]:
         """A peer asks which buckets differ."""
@@ -183,62 +179,58 @@ class Sync:
         link.answer(theirs, message.buckets, own, held)
         effects = self._compare_branches(link, theirs, held)
         effects.extend(self.pump(peer, held))
-        ahead = any(author not in own or entry.seq > own[author].seq for author, entry in theirs.items())
-        ahead = ahead and any(self._could_lack(author, entry) for author, entry in theirs.items())
+        ahead = any(self._could_lack(author, entry) for author, entry in theirs.items())
         return [*effects, *self.want_pull(peer, held, now_s)] if ahead else effects
 
     def _could_lack(self, author: bytes, entry: Entry) -> bool:
-        fork = self.members.frozen.get(author)
+        """Whether a peer's entry shows blocks, or a fork, that we do not know of."""
         own = self.members.frontier.get(author)
-        return (own is None or entry.seq > own.seq) and (fork is None or entry.seq < fork)
+        if own == entry:
+            return False
+        fork = self.members.frozen.get(author)
+        if own is None:
+            return fork is None or entry.seq < fork
+        is_higher = entry.seq > own.seq and (fork is None or entry.seq < fork)
+        return is_higher or (entry.fork is not None and (fork is None or entry.fork < fork))
 
     def done(self, peer: str, message: Done, held: ChainStore, now_s: float) -> list[Effect]:
         """A peer has sent all it had."""
-        if self.pulling is None or self.pulling.peer != peer:
-            return [Reject(Reason.UNASKED, peer)]
-        taken = self.pulling.taken
-        self.pulling = None
-        link = self.links[peer]
-        link.digest, link.count = message.digest, message.held
+        link = self.links.get(peer)
+        if link is None or self.turns.pulling is None or not self.turns.is_pulling(peer):
+            return self._unasked(peer)
+        link.pulls = 0
+        link.digest, link.count = message.digest, message.count
         equal = message.digest == self.members.frontier.digest()
-        if equal or taken:
-            link.holdoff_s = Limits.holdoff_min_s
-        else:
-            link.ready_at_s = now_s + link.holdoff_s
-            link.holdoff_s = min(2 * link.holdoff_s, Limits.holdoff_max_s)
-        effects: list[Effect] = [Notify(Synced(peer, equal))]
-        self._has_pulled = self._has_pulled or taken > 0
-        return [*effects, *self.ask_missing(), *self._pull_next(held, now_s)]
+        self._has_pulled = self._has_pulled or self.turns.pulling.taken > 0
+        self.turns.end(now_s, equal=equal)
+        return [Notify(Synced(peer, equal)), *self.ask_missing(), *self._pull_next(held, now_s)]
 
-    def stalled(self, held: ChainStore, now_s: float) -> list[Effect]:
-        """The pull under way made no progress for too long."""
-        if self.pulling is None:
+    def look(self, held: ChainStore, now_s: float) -> list[Effect]:
+        """The pull under way is looked at: when it is too slow its turn passes on, and it is due again later."""
+        pulling = self.turns.pulling
+        if pulling is None:
             return []
-        link = self.links.get(self.pulling.peer)
-        if link is not None:
-            link.ready_at_s = now_s + link.holdoff_s
-            link.holdoff_s = min(2 * link.holdoff_s, Limits.holdoff_max_s)
-            self._due[link.peer] = None
-        self.pulling = None
-        return self._pull_next(held, now_s)
+        if not self.turns.is_slow(now_s):
+            return [SetTimer("pull", Limits.pull_turn_s)]
+        self._has_pulled = self._has_pulled or pulling.taken > 0
+        self.turns.end(now_s, equal=False)
+        if pulling.peer in self.links:
+            self.turns.due[pulling.peer] = None
+        return [*self.ask_missing(), *self._pull_next(held, now_s)]
 
     def _pull_next(self, held: ChainStore, now_s: float) -> list[Effect]:
         """Gives the next peer in turn its pull, where it is still due."""
         own = self.members.frontier.digest()
-        for peer in list(self._due):
-            link = self.links.get(peer)
-            if link is None or link.digest == own:
-                del self._due[peer]
-                if link is not None:
-                    link.go_live(self.members.frontier)
-            elif link.ready_at_s <= now_s:
-                return self.want_pull(peer, held, now_s)
-        waits = [self.links[peer].ready_at_s - now_s for peer in self._due]
-        return [SetTimer("due", min(waits))] if waits else []
+        for peer in [peer for peer in self.turns.due if peer not in self.links or self.links[peer].digest == own]:
+            del self.turns.due[peer]
+            if peer in self.links:
+                self.links[peer].go_live(self.members.frontier)
+        peer = self.turns.next(now_s)
+        return self._due_later(now_s) if peer is None else self.want_pull(peer, held, now_s)
 
     def due(self, held: ChainStore, now_s: float) -> list[Effect]:
         """A peer's hold-off is over."""
-        return self._pull_next(held, now_s) if self.pulling is None else []
+        return self._pull_next(held, now_s) if self.turns.pulling is None else []
 
     # --- news ----------------------------------------------------------------------------------------------------
 
@@ -257,13 +249,22 @@ class Sync:
             pass_on = Why.NEWS if self.gossips else Why.NEWS_HERE
             for link in self.links.values():
                 effects.extend(Send(link.peer, message) for message in link.push(blocks, pass_on, held))
-        elif not gossip and why in (Why.NEWS_HERE, Why.ASKED):
+        else:
+            blocks = self._news(blocks, why, gossip)
             effects.extend(self._announce(blocks, source))
-        if self.gossips and not gossip and (source is None or why in (Why.NEWS_HERE, Why.ASKED)):
+        if self.gossips and not gossip:
             effects.extend(Publish(Blocks(Why.NEWS, run)) for run in portions([block.encoded for block in blocks]))
         if self._trickle.reset():
             effects.append(SetTimer("trickle", self._trickle.begin(self.random())))
         return effects
+
+    def _news(self, blocks: Sequence[Block], why: Why, gossip: bool) -> Sequence[Block]:
+        """Those that others may not have been told of. What a parked block lacked, or a pull brought, is old: digests tell."""
+        if gossip or why is Why.PULLED:
+            return ()
+        if why is Why.ASKED:
+            return [block for block in blocks if self._asking.is_announced(block.id)]
+        return blocks if why is Why.NEWS_HERE or not self.gossips else ()
 
     def _announce(self, blocks: Sequence[Block], source: str) -> list[Effect]:
         effects: list[Effect] = []
@@ -277,8 +278,8 @@ class Sync:
     def announced(self, peer: str, ids: Sequence[BlockId], held: ChainStore) -> list[Effect]:
         """A peer named blocks that it has just learnt."""
         known = held.known(ids)
-        wanted = [id for id in ids if id not in known and id not in self.members.parking and id not in self._asked]
-        return self._want(peer, wanted)
+        new = [id for id in ids if id not in known and id not in self.members.parking]
+        return self._want(peer, [id for id in new if self._asking.add(id, peer)])
 
     def came(
         self, peer: str, why: Why, blocks: Sequence[Block], taken: int, parked: int, held: ChainStore, now_s: float
@@ -286,15 +287,14 @@ class Sync:
         """Blocks came from a peer: notes what it holds, and asks for what is missing."""
         link = self.links.get(peer)
         for block in blocks:
-            self._asked.pop(block.id, None)
+            self._asking.came(block.id)
             if link is not None:
                 link.has(block.author, block.seq)
-        if self.pulling is not None:
-            if self.pulling.peer != peer or why is not Why.PULLED:
+        if self.turns.pulling is not None:
+            if not self.turns.is_pulling(peer) or why is not Why.PULLED:
                 return []
-            self.pulling.taken += taken
-            progress = Progress(peer, held.count + taken, link.count if link else 0)
-            return [SetTimer("pull", Limits.pull_stall_s), Notify(progress)]
+            self.turns.pulling.taken += taken
+            return [Notify(Progress(peer, held.count + taken, link.count if link else 0))] if taken else []
         if not parked:
             return []
         if why is Why.ASKED:
@@ -309,41 +309,44 @@ class Sync:
     def ask_missing(self) -> list[Effect]:
         """Asks for blocks that parked ones lack: the peers that sent these, or any."""
         self._is_asking_soon = False
-        if self.pulling is not None:
+        if self.turns.pulling is not None:
             return []
-        effects: list[Effect] = []
+        wanted: dict[str, list[BlockId]] = {}
+        contacts: set[str] = set()
         for id in sorted(self.members.parking.needed()):
-            if id in self._asked:
+            if id in self._asking:
                 continue
             senders = self.members.parking.senders(id)
             linked = sorted(senders & self.links.keys()) or sorted(self.links)
-            if linked:
-                effects.extend(self._want(linked[int(self.random() * len(linked))], [id]))
-            else:
-                effects.extend(Contact(peer) for peer in sorted(senders)[:1])
-        return _merge_wants(effects)
+            if linked and self._asking.add(id, None):
+                wanted.setdefault(linked[int(self.random() * len(linked))], []).append(id)
+            elif not linked:
+                contacts.update(sorted(senders)[:1])
+        wants = [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
+        return [*wants, *(Contact(peer) for peer in sorted(contacts))]
 
     def _want(self, peer: str, ids: Sequence[BlockId]) -> list[Effect]:
-        if not ids:
-            return []
-        for id in ids:
-            self._asked.setdefault(id, 1)
-        wants: list[Effect] = [Send(peer, Want(portion)) for portion in split_ids(ids)]
-        return [*wants, SetTimer("want", 1.0)]
+        effects: list[Effect] = [Send(peer, Want(portion)) for portion in split_ids(ids)]
+        if ids and not self._asking.is_timed:
+            self._asking.is_timed = True
+            effects.append(SetTimer("want", 1.0))
+        return effects
 
     def ask_again(self) -> list[Effect]:
         """Asks other peers for what was asked for and did not come; gives up after a few times."""
-        needed = self.members.parking.needed()
-        for id in [id for id, tries in self._asked.items() if id not in needed or tries > 6]:
-            del self._asked[id]
-            if id in needed:
-                self.members.parking.refused(id)
+        self._asking.is_timed = False
+        retry, given_up = self._asking.again(self.members.parking.needed())
+        for id in given_up:
+            self.members.parking.refused(id)
         peers = sorted(self.links)
-        effects: list[Effect] = []
-        for id in self._asked if peers else ():
-            self._asked[id] += 1
-            effects.append(Send(peers[int(self.random() * len(peers))], Want((id,))))
-        return [*_merge_wants(effects), *([SetTimer("want", 1.0)] if self._asked else [])]
+        wanted: dict[str, list[BlockId]] = {}
+        for id in retry if peers else ():
+            wanted.setdefault(peers[int(self.random() * len(peers))], []).append(id)
+        effects = [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
+        if len(self._asking) and not self._asking.is_timed:
+            self._asking.is_timed = True
+            effects.append(SetTimer("want", 1.0))
+        return effects
 
     def wanted(self, peer: str, ids: Sequence[BlockId], held: ChainStore) -> list[Effect]:
         """A peer asks for blocks."""
@@ -361,12 +364,14 @@ class Sync:
         """Sends proofs the peer lacks, and probes where it names a block that is not on our branch."""
         own = self.members.frontier
         effects: list[Effect] = []
+        link.probes_left = Limits.probes_per_pull
         for author, entry in theirs.items():
-            fork = self.members.frozen.get(author)
-            proof = self.members.proofs.get(author)
-            if fork is not None and proof is not None and (entry.fork is None or fork < entry.fork):
-                effects.append(Send(link.peer, ForkProof(proof.first, proof.second)))
             ours = own.get(author)
+            if ours == entry:
+                continue
+            proof = self.members.proofs.get(author)
+            if proof is not None and (entry.fork is None or proof.seq < entry.fork):
+                effects.append(Send(link.peer, ForkProof(proof.first, proof.second)))
             if ours is None or entry.seq > ours.seq or (entry.seq == ours.seq and entry.id == ours.id):
                 continue
             if entry.id not in held.at(author, entry.seq):
@@ -398,15 +403,14 @@ class Sync:
             return []
         seq, own_id = differs
         if seq - same <= 1:
-            link.asked.append(own_id)
-            return self.pump(peer, held)
+            return self.wanted(peer, (own_id,), held)
         step = max((seq - same) // _PROBE_PLACES, 1)
         return self._probe(link, message.author, [*range(same + 1, seq, step), seq], held)
 
-    def tell_proof(self, proof: ForkProof) -> list[Effect]:
-        """Tells every peer with a link about a fork; the channel where it fits."""
+    def tell_proof(self, proof: ForkProof, *, is_known: bool) -> list[Effect]:
+        """Tells every peer with a link about a fork; the channel where it fits, unless it knows."""
         effects: list[Effect] = [Send(peer, proof) for peer in self.links]
-        if self.gossips and len(proof.first) + len(proof.second) < Limits.max_gossip_bytes // 2:
+        if self.gossips and not is_known and len(proof.first) + len(proof.second) < Limits.max_gossip_bytes // 2:
             effects.append(Publish(proof))
         if self._trickle.reset():
             effects.append(SetTimer("trickle", self._trickle.begin(self.random())))
@@ -417,7 +421,7 @@ class Sync:
     def trickle(self, held: ChainStore) -> list[Effect]:
         """The Trickle timer is due: the instant to send, or the end of the interval."""
         effects: list[Effect] = [SetTimer("interval", self._trickle.end())]
-        if self._has_pulled:  # links are told news as they come, but not what a pull brought
+        if self._has_pulled or not self.gossips:  # links are told news as they come, but not what a pull brought
             self._has_pulled = False
             effects.extend(Send(peer, self._digest(held)) for peer in self.links)
         return [Publish(self._digest(held)), *effects] if self._trickle.fire() else effects
@@ -438,21 +442,3 @@ def _steps_down(seq: int) -> list[int]:
         steps.add(seq - back)
         back *= 2
     return sorted(steps)
-
-
-def _merge_wants(effects: Sequence[Effect]) -> list[Effect]:
-    """One want per peer instead of one per id."""
-    ids: dict[str, list[BlockId]] = {}
-    rest: list[Effect] = []
-    for effect in effects:
-        match effect:
-            case Send(peer, Want(wanted)):
-                ids.setdefault(peer, []).extend(wanted)
-            case _ if effect not in rest:
-                rest.append(effect)
-    wants: list[Message] = []
-    merged: list[Effect] = []
-    for peer, wanted_ids in ids.items():
-        wants = [Want(portion) for portion in split_ids(wanted_ids)]
-        merged.extend(Send(peer, want) for want in wants)
-    return [*merged, *rest]

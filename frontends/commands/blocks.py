@@ -59,7 +59,9 @@ def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
         try:
             opened = file.open("rb")
         except OSError as error:
-            raise FailedError("NotFoundError", f"{file} cannot be read: {error.strerror}", "Check the path.", 3) from error
+            raise FailedError(
+                "NotFoundError", f"{file} cannot be read: {error.strerror}", "Check the path.", 3
+            ) from error
         with opened:
             yield opened
     elif text is not None and text != "-":
@@ -75,7 +77,9 @@ def log(
     topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only blocks with this topic.")] = None,
     type: Annotated[str | None, typer.Option(help="Only blocks of this type.")] = None,
     author: Annotated[str | None, typer.Option(help="Only blocks by this author: a key, or the end of it.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only blocks from then on: a date, or how long ago (2h, 7d).")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only blocks from then on: a date, or how long ago (2h, 7d).")
+    ] = None,
     before: Annotated[str | None, typer.Option(help="Only blocks before then.")] = None,
     cursor: Annotated[int | None, typer.Option(help="Only blocks that arrived after this cursor.", min=0)] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", help="At most so many.", min=1)] = None,

@@ -90,7 +90,9 @@ def delete(
             return
         from frontends.render import plain_text, terminal  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(f"Deleted {plain_text(gone['deleted']['name'])}: {gone['deleted']['blocks']} blocks.", markup=False)
+        terminal().print(
+            f"Deleted {plain_text(gone['deleted']['name'])}: {gone['deleted']['blocks']} blocks.", markup=False
+        )
 
 
 def _confirm(chain: str, chains: list[dict[str, object]], *, may_ask: bool) -> None:
@@ -99,4 +101,3 @@ def _confirm(chain: str, chains: list[dict[str, object]], *, may_ask: bool) -> N
     blocks = next((each["blocks"] for each in chains if chain in {each["name"], each["id"]}), None)
     if blocks is not None:
         typer.confirm(f"Delete {chain!r} with its {blocks} blocks from this directory?", abort=True)
-

@@ -14,10 +14,14 @@ from frontends.telling import telling, write_json
 def run(
     listen: Annotated[
         list[str] | None,
-        typer.Option(help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4001; may be repeated.",
-                     show_default="loopback only"),
+        typer.Option(
+            help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4001; may be repeated.",
+            show_default="loopback only",
+        ),
     ] = None,
-    ready_file: Annotated[Path | None, typer.Option(help="Written, with the addresses, once others can connect.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written, with the addresses, once others can connect.")
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:

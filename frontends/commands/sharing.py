@@ -19,7 +19,9 @@ def invite(
     chain: ChainName,
     uses: Annotated[int | None, typer.Option(help="How many may use it.", min=1)] = None,
     any_number: Annotated[bool, typer.Option("--any-number", help="Any number may use it.")] = False,
-    expires: Annotated[str | None, typer.Option(help="For how long it is good: 30m, 2h, 7d.", show_default="no end")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="For how long it is good: 30m, 2h, 7d.", show_default="no end")
+    ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Whoever joins with it may read, not write.")] = False,
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Show a QR code, on a terminal.")] = True,
     json: Json = False,
@@ -27,19 +29,21 @@ def invite(
 ) -> None:
     """Make an invitation. Standard output holds the invitation alone when it is not a terminal."""
     with telling(as_json=json):
-        arguments = {"chain": chain, "uses": None if any_number else uses or 1, "read_only": read_only}
-        arguments["expires_s"] = None if expires is None else seconds(expires)
+        expires_s = None if expires is None else seconds(expires)
+        uses = None if any_number else uses or 1
+        arguments = {"chain": chain, "uses": uses, "expires_s": expires_s, "read_only": read_only}
         made = only(answers(directory_of(data_dir), "invite", arguments, online=True))
         if json:
             write_json(made)
-        elif sys.stdout.isatty():
+            return
+        if not made["served"]:
+            warn(_NOBODY)
+        if sys.stdout.isatty():
             from frontends.render import invitation_page, terminal  # noqa: PLC0415 - rich, for people only
 
             invitation_page(terminal(), made, with_code=qr)
         else:
             typer.echo(made["invitation"])
-        if not made["served"] and not json:
-            warn(_NOBODY)
 
 
 def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 from frontends.failures import FailedError
 from frontends.lines import Message, read_line, write_line
@@ -37,7 +37,12 @@ class Actor:
     """
 
     def __init__(
-        self, name: str, module: str, arguments: Sequence[str], work: Path, heard: queue.SimpleQueue[tuple[Actor, Message | None]]
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        work: Path,
+        heard: queue.SimpleQueue[tuple[Actor, Message | None]],
     ) -> None:
         self.name = name
         self._errors = work / f"{name}.stderr.txt"
@@ -153,7 +158,7 @@ class Troupe:
             else:
                 self._on_message(actor, message)
 
-    def __enter__(self) -> Troupe:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

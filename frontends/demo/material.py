@@ -32,8 +32,8 @@ class Part(NamedTuple):
     """A piece of a file that becomes one block."""
 
     file: int
-    index: int
-    count: int
+    place: int
+    places: int
     offset: int
     size: int
 
@@ -73,7 +73,7 @@ class Plan:
 
     def topics(self, part: Part) -> list[str]:
         """The labels of a part's block."""
-        return [f"file:{self.files[part.file].label}", f"part:{part.index + 1}/{part.count}"]
+        return [f"file:{self.files[part.file].label}", f"part:{part.place + 1}/{part.places}"]
 
     def payload(self, part: Part) -> bytes:
         """The bytes of a part."""
@@ -107,7 +107,9 @@ def shipped(into: Path) -> list[tuple[str, Path]]:
     import walytis_core  # noqa: PLC0415 - only its place is wanted
 
     roots = [Path(str(module.__file__)).parent for module in (walytis_core, frontends)]
-    files = [(f"{root.name}/{path.relative_to(root).as_posix()}", path) for root in roots for path in root.rglob("*.py")]
+    files = [
+        (f"{root.name}/{path.relative_to(root).as_posix()}", path) for root in roots for path in root.rglob("*.py")
+    ]
     return with_a_long_one(sorted(files)[:40], into)
 
 
@@ -136,7 +138,9 @@ def make_plan(files: Sequence[tuple[str, Path]]) -> Plan:
     by_file = [list(_cut(number, file.size, part_bytes)) for number, file in enumerate(inputs)]
     plan = Plan(inputs, _deal(by_file))
     if len(plan.shares[VICTIM]) < MIN_SHARE:
-        hint = f"The demo needs enough for {3 * MIN_SHARE} blocks: about {3 * MIN_SHARE * _MIN_PART} bytes in small files."
+        hint = (
+            f"The demo needs enough for {3 * MIN_SHARE} blocks: about {3 * MIN_SHARE * _MIN_PART} bytes in small files."
+        )
         raise FailedError.usage("the input is too small to share among three", hint)
     return plan
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -16,7 +17,7 @@ from frontends.render import plain_text, size_text
 from frontends.telling import write_json
 
 _PICTURE_LEAD: Final = 5  # heights shown before the victim is killed, and before it comes back
-_BAR: Final = 14
+_BAR: Final = 12
 _CUT: Final = " ⋯ "
 
 
@@ -31,7 +32,7 @@ class Page:
         self._console = console
         self._live = Live(Text(""), console=console, transient=True, refresh_per_second=12)
 
-    def __enter__(self) -> Page:
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -67,7 +68,13 @@ class Page:
         self._line(fields, "three processes are up, each with its own directory and libp2p host")
         for name in PEERS:
             address = (fields["peers"][name] or ["no address"])[0]
-            self._console.print(Text("          ").append(name.ljust(7), _style(name)).append(f"process {fields['pids'][name]}, {address}", "dim"), overflow="ellipsis", no_wrap=True)
+            self._console.print(
+                Text("          ")
+                .append(name.ljust(7), _style(name))
+                .append(f"process {fields['pids'][name]}, {address}", "dim"),
+                overflow="ellipsis",
+                no_wrap=True,
+            )
 
     def _created(self, fields: Mapping[str, Any]) -> None:
         self._line(fields, _name(fields["peer"]), " made a chain and two invitations")
@@ -116,7 +123,9 @@ class Page:
         self._console.print(table)
         same = "the same block ids in all three" if fields["same_ids"] else "the block ids DIFFER"
         if fields["passed"]:
-            self._console.print(Text(f"Passed in {fields['total_s']:.1f} s: {same}, every file as it was.", "bold green"))
+            self._console.print(
+                Text(f"Passed in {fields['total_s']:.1f} s: {same}, every file as it was.", "bold green")
+            )
         else:
             self._console.print(Text(f"FAILED after {fields['total_s']:.1f} s: {same}.", "bold red"))
 
@@ -141,11 +150,11 @@ def _name(name: str) -> Text:
 
 
 def _bars(fields: Mapping[str, Any]) -> Text:
-    line = Text("          ")
+    line = Text(" " * 10, no_wrap=True, overflow="crop")
     for name in PEERS:
         filled = round(_BAR * fields[name] / max(fields["of"], 1))
         line.append(f"{name} ", _style(name)).append("━" * filled, _style(name)).append("━" * (_BAR - filled), "dim")
-        line.append(f" {fields[name]:<4}")
+        line.append(f" {fields[name]:<5}")
     return line
 
 
@@ -154,14 +163,17 @@ def _picture(dots: Sequence[Mapping[str, Any]], authors: Mapping[str, str], widt
     every = [Dot(dot["id"], dot["author"], dot["height"], dot["named"]) for dot in dots]
     order = _order(authors, authors_in_order(every))
     victim = sorted(dot.height for dot in every if authors.get(dot.author) == VICTIM)
-    gaps = [(after - before, before, after) for before, after in zip(victim, victim[1:], strict=False)]
+    gaps = [(after - before, before, after) for before, after in pairwise(victim)]
     if not gaps:
         return draw(every, width=width, names=authors, order=order)
     _, before, after = max(gaps)
     half = (width - max(map(len, PEERS)) - 2 - len(_CUT)) // 2
     left = draw(every, width=half + max(map(len, PEERS)) + 2, names=authors, order=order, begin=before - _PICTURE_LEAD)
     right = draw(every, width=half, order=order, begin=after - _PICTURE_LEAD, labelled=False)
-    return [one + Text(_CUT if row % 2 == 0 else " " * len(_CUT), "dim") + other for row, (one, other) in enumerate(zip(left, right, strict=True))]
+    return [
+        one + Text(_CUT if row % 2 == 0 else " " * len(_CUT), "dim") + other
+        for row, (one, other) in enumerate(zip(left, right, strict=True))
+    ]
 
 
 def _order(authors: Mapping[str, str], found: Sequence[str]) -> list[str]:

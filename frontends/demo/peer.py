@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from frontends.demo.material import Part, Plan, part_of
 from frontends.demo.voice import Voice
-from walytis_core import Chain, Node, UnavailableError, WalytisError
+from walytis_core import Arrived, Block, Chain, Node, UnavailableError, WalytisError
 
 CHAIN: Final = "demo"
 _TYPING_S: Final = 1.2  # how long a share takes to append, so that the three are at it at once
@@ -110,8 +110,8 @@ class Peer:
         """Counts the parts that are held here, long content included; a named feed that is never acknowledged replays."""
         held: set[tuple[str, int, int]] = set()
         for event in chain.follow(name="demo"):
-            part = part_of(event.block.topics)
-            if part is None:
+            part = part_of(event.block.topics) if isinstance(event, Arrived) else None
+            if part is None or not isinstance(event, Arrived):
                 continue
             if event.block.content is not None:
                 self._fetch(chain, event.block)
@@ -120,7 +120,7 @@ class Peer:
             if len(held) == self._plan.parts:
                 return
 
-    def _fetch(self, chain: Chain, block: Any) -> None:
+    def _fetch(self, chain: Chain, block: Block) -> None:
         for tries in range(_FETCH_TRIES):
             try:
                 chain.fetch(block).result(timeout=_FETCH_S)
@@ -138,7 +138,7 @@ class Peer:
         return {part for part in found if part in own}
 
     def _key(self, part: Part) -> tuple[str, int, int]:
-        return self._plan.files[part.file].label, part.index, part.count
+        return self._plan.files[part.file].label, part.place, part.places
 
 
 def main() -> None:
