@@ -71,8 +71,8 @@ def fill(directory: Path, count: int, authors: int) -> BlockId:
     store = SqliteStore.open(directory)
     try:
         chain = store.create_chain(maker.genesis, CHAIN_NAME)
-        for at in range(0, count, 1000):
-            chain.commit(Commit(blocks=list(maker.blocks(min(1000, count - at)))))
+        for at in range(0, count, BATCH):
+            chain.commit(Commit(blocks=list(maker.blocks(min(BATCH, count - at)))))
     finally:
         store.close()
     return maker.genesis.id

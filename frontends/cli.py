@@ -5,6 +5,8 @@ Invariant: importing this, or asking for help, loads neither the library nor lib
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -50,4 +52,7 @@ for _panel, _commands in (
 
 def main() -> None:
     """Runs the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows less, and ends nothing
     app()

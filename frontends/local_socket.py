@@ -24,7 +24,7 @@ from frontends.calls import Call
 from frontends.directory import private_folder
 from frontends.failures import FailedError
 from frontends.forms import Form
-from frontends.lines import CHUNK_BYTES, Message, read_line, write_line
+from frontends.lines import CHUNK_BYTES, MAX_ANSWER_BYTES, Message, read_line, write_line
 
 MAX_CALLERS: Final = 32
 REQUEST_TIMEOUT_S: Final = 30.0  # for a caller that connects and says nothing
@@ -218,7 +218,7 @@ def ask(
 
 
 def _answers(stream: BufferedRWPair, *, paced: bool) -> Iterator[Form]:
-    while (message := read_line(stream)) is not None:
+    while (message := read_line(stream, max_bytes=MAX_ANSWER_BYTES)) is not None:
         if "failure" in message:
             raise FailedError.from_json(message["failure"])
         if "end" in message:

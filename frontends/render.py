@@ -70,7 +70,7 @@ def preview(form: Form) -> str:
 
 def block_line(form: Form, palette: Palette) -> Text:
     """A block in one line: id, author, time, labels, content."""
-    line = Text(no_wrap=True, overflow="ellipsis")
+    line = Text()
     line.append(form["id"][-SHORT:], "bold")
     line.append(" " + form["author"][-SHORT:], palette(form["author"]))
     line.append(" " + time_text(form["time"])[5:], "dim")
@@ -172,6 +172,11 @@ def _scalar(value: Any) -> str:
     return plain_text(str(value))
 
 
+def print_line(console: Console, line: Text) -> None:
+    """Prints a text as one line of the console's width, cut where it is longer."""
+    console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
 def terminal(*, to_stderr: bool = False) -> Console:
     """A console on standard output, or standard error."""
     return Console(stderr=to_stderr, highlight=False, soft_wrap=False)
@@ -239,7 +244,9 @@ def verify_page(report: Form) -> RenderableType:
     lines: list[RenderableType] = []
     for chain in report["chains"]:
         bad = len(chain["corrupt"]) + len(chain["problems"])
-        text = Text(plain_text(chain["name"]), "bold").append(f"  {chain['checked']} blocks checked, ", "not bold")
+        text = Text(plain_text(chain["name"]), "bold").append(
+            f"  {many(chain['checked'], 'block')} checked, the genesis too: ", "not bold"
+        )
         lines.append(text.append("all sound", "green") if not bad else text.append(f"{bad} problems", "red"))
         lines += [Text(f"  damaged: {id}") for id in chain["corrupt"]]
         lines += [Text(f"  {plain_text(problem)}") for problem in chain["problems"]]
@@ -252,7 +259,9 @@ def invitation_page(console: Console, made: Form, *, with_code: bool) -> None:
     """An invitation to hand on: the text and, last, so that it stays in view, the code to scan where it fits."""
     uses = "any number of uses" if made["uses"] is None else many(made["uses"], "use")
     until = "" if made["expires"] is None else f", until {epoch_text(made['expires'])}"
-    about = f"An invitation to {plain_text(made['chain'])} for {uses}{until}. Who has it can join: hand it on with care."
+    about = (
+        f"An invitation to {plain_text(made['chain'])} for {uses}{until}. Who has it can join: hand it on with care."
+    )
     console.print(about, markup=False)
     console.print(made["invitation"], markup=False, soft_wrap=True, style="bold")
     code = qr_code(made["qr_text"]) if with_code else []
@@ -354,5 +363,5 @@ class JoinPage:
     def joined(self, chain: Form) -> None:
         """The end."""
         self._bar.stop()
-        text = f"Joined {plain_text(chain['name'])}: {chain['blocks']} blocks. `walytis log {plain_text(chain['name'])}` shows them."
+        text = f"Joined {plain_text(chain['name'])}: {many(chain['blocks'], 'block')}. `walytis log {plain_text(chain['name'])}` shows them."
         self._console.print(text, markup=False)

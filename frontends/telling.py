@@ -1,7 +1,7 @@
 """What every command does with its answers and its end: JSON or the terminal, one sentence for an error, an exit code.
 
-Invariants: with ``--json`` standard output holds JSON and nothing else, and an error is a JSON line on standard error;
-Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback.
+Invariants: with ``--json`` standard output holds JSON and nothing else (in ASCII, for any terminal or pipe), and an
+error is a JSON line on standard error; Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from frontends.failures import BUG, INTERRUPTED, FailedError
 
 def write_json(data: Any, *, compact: bool = False) -> None:
     """Writes one JSON document, or with `compact` one JSON line, and flushes it."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=None if compact else 2) + "\n")
+    sys.stdout.write(json.dumps(data, indent=None if compact else 2) + "\n")
     sys.stdout.flush()
 
 
@@ -38,7 +38,7 @@ def telling(*, as_json: bool) -> Iterator[None]:
     except FailedError as failure:
         _tell(failure, as_json=as_json)
         raise typer.Exit(failure.exit_code) from failure
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, typer.Abort) as stop:
         raise typer.Exit(INTERRUPTED) from stop
     except BrokenPipeError as closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
@@ -75,7 +75,7 @@ def warn(sentence: str, hint: str = "") -> None:
 
 def _tell(failure: FailedError, *, as_json: bool) -> None:
     if as_json:
-        sys.stderr.write(json.dumps(failure.to_json(), ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
     from frontends.render import plain_text, terminal  # noqa: PLC0415 - needed only on failure
 

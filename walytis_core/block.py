@@ -153,19 +153,16 @@ def draft(
     Raises:
         InvalidInputError: Something is outside `Limits`, or not text where text is due.
     """
-    if isinstance(topics, str):
+    if isinstance(topics, str) or not isinstance(topics, Collection):
         raise InvalidInputError("topics is a list of texts, not one text")
     kept = tuple(topics)
     _require(len(kept) <= Limits.max_topics, f"at most {Limits.max_topics} topics")
-    _require(len(set(kept)) == len(kept), "topics must be distinct")
     for topic in kept:
         size = len(_utf8(topic, "a topic"))
         _require(0 < size <= Limits.max_topic_bytes, f"a topic has 1 to {Limits.max_topic_bytes} bytes of UTF-8")
+    _require(len(set(kept)) == len(kept), "topics must be distinct")
     _require(len(_utf8(type, "the type")) <= Limits.max_type_bytes, f"a type has at most {Limits.max_type_bytes} bytes")
-    if isinstance(body, bytes):
-        _require(
-            len(body) <= Limits.max_payload_bytes, f"an inline payload has at most {Limits.max_payload_bytes} bytes"
-        )
+    _check_body(body)
     extension = dict(ext or {})
     _require(all(isinstance(value, bytes) for value in extension.values()), "values of ext are bytes")
     _require(len(_encode_ext(extension)) <= Limits.max_ext_bytes, f"ext has at most {Limits.max_ext_bytes} bytes")
@@ -206,6 +203,18 @@ def create(signer: Signer, place: Place, draft: Draft, time_ms: int) -> Block:
         BlockId.of(encoded), encoded, place.chain, signer.key, place.seq, place.prev, place.parents,
         place.height, time_ms, draft.type, draft.topics, body, draft.ext,
     )  # fmt: skip
+
+
+def _check_body(body: object) -> None:
+    if isinstance(body, Content):
+        _require(body.link[:4] in (DAG_PB_PREFIX, RAW_PREFIX), "long content is linked as a UnixFS file")
+        _require(0 <= body.size <= Limits.max_content_bytes, f"content has at most {Limits.max_content_bytes} bytes")
+    elif isinstance(body, bytes):
+        _require(
+            len(body) <= Limits.max_payload_bytes, f"an inline payload has at most {Limits.max_payload_bytes} bytes"
+        )
+    else:
+        raise InvalidInputError("a payload is bytes")
 
 
 def _require(holds: bool, message: str) -> None:

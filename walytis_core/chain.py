@@ -7,7 +7,9 @@ asyncio loop.
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -29,6 +31,7 @@ from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
 from walytis_core.standing import Standing
+from walytis_core.signer import is_author_key
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
 
 if TYPE_CHECKING:
@@ -104,7 +107,8 @@ class Chain:
         self.own_author = author
         self.tables = engine.store
         self._feeds: list[Feed] = []
-        self._followers: dict[str, Follower] = {}
+        self._followers: list[Follower] = []
+        self._unnamed = itertools.count(1)
         self._is_closed = False
         engine.listen(author.tell)
         self.judging = Judging(engine, layers, others, self._tell_feeds)
@@ -145,6 +149,8 @@ class Chain:
         return self.tables.count
 
     def __repr__(self) -> str:
+        if self._is_closed:
+            return f"Chain({self.id.short}, closed)"
         return f"Chain({self.name!r}, {self.id.short}, {len(self)} blocks)"
 
     # --- appending -----------------------------------------------------------------------------------------------
@@ -188,15 +194,21 @@ class Chain:
     ) -> Sequence[Block]:
         """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
         self._require_open()
+        template = draft(b"", topics=topics, type=type, ext=ext)
         if type.startswith("core/"):
             raise InvalidInputError("types that start with core/ are the library's own")
-        template = draft(b"", topics=topics, type=type, ext=ext)
-        drafts = [self._draft(payload, template) for payload in payloads]
+        fresh: list[Cid] = []
+
+        def put(cid: Cid, data: bytes) -> None:
+            if not self._has_side(cid):
+                fresh.append(cid)
+            self.tables.put_side(cid, data)
+
         try:
-            return self._append(drafts)
-        except WalytisError:
-            for one in drafts:
-                self._drop(one.body)
+            return self._append([self._draft(payload, template, put) for payload in payloads])
+        except BaseException:  # whatever stopped it, content that only this call brought goes again
+            with suppress(WalytisError):
+                self.tables.drop_side(fresh)
             raise
 
     def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
@@ -204,7 +216,7 @@ class Chain:
         blocks = self.engine.append(drafts, self.own_author.signer, self.own_author.start)
         return [self._readable(block) for block in blocks]
 
-    def _draft(self, payload: bytes | BinaryIO, template: Draft) -> Draft:
+    def _draft(self, payload: bytes | BinaryIO, template: Draft, put: content.Put) -> Draft:
         if isinstance(payload, (bytearray, memoryview)):
             payload = bytes(payload)
         if isinstance(payload, bytes):
@@ -214,9 +226,11 @@ class Chain:
         if not hasattr(payload, "read"):
             raise InvalidInputError("a payload is bytes, or a binary stream", hint="Encode text first: text.encode().")
         start = payload.read(Limits.max_payload_bytes + 1)
+        if not isinstance(start, bytes):
+            raise InvalidInputError("the stream gives text", hint="Open the file with mode 'rb'.")
         if len(start) <= Limits.max_payload_bytes:
             return template._replace(body=start)
-        return template._replace(body=content.build(io.BufferedReader(_Rejoined(start, payload)), self.tables.put_side))
+        return template._replace(body=content.build(io.BufferedReader(_Rejoined(start, payload)), put))
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -319,11 +333,8 @@ class Chain:
 
     def drop_content(self, block: Block) -> None:
         """Forgets a block's long content here. The block stays valid; `fetch` brings the content back."""
-        self._drop(block.body)
-
-    def _drop(self, body: bytes | Content) -> None:
-        if not isinstance(body, bytes):
-            self.tables.drop_side([piece.cid for piece in content.pieces(body, self.tables.side)])
+        if block.content is not None:
+            self.tables.drop_side([piece.cid for piece in content.pieces(block.content, self.tables.side)])
 
     def _has_side(self, cid: Cid) -> bool:
         return bool(self.tables.has_side([cid]))
@@ -364,8 +375,10 @@ class Chain:
         feed.on_close(forget)
         self._feeds.append(feed)
         if callback is not None:
-            label = name or f"unnamed-{len(self._followers) + 1}"
-            self._followers[label] = Follower(feed, callback, via, label)
+            label = name or f"unnamed-{next(self._unnamed)}"
+            follower = Follower(feed, callback, via, label)
+            self._followers.append(follower)
+            feed.on_close(lambda: self._followers.remove(follower))
         return feed
 
     def _tell_feeds(self, change: Change) -> None:
@@ -427,6 +440,8 @@ class Chain:
     def admit(self, author: bytes) -> Block:
         """Lets another key write, on a chain with listed writers."""
         self._require_open()
+        if not is_author_key(author):
+            raise InvalidInputError("a writer is an Ed25519 multikey of 34 bytes")
         self._require_writer()
         return self._append([admit_draft(author)])[0]
 
@@ -458,7 +473,7 @@ class Chain:
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""
         replica = self.engine.replica
-        pulling = replica.sync.pulling
+        pulling = replica.sync.turns.pulling
         return ChainStatus(
             blocks=len(self),
             heads=len(self.heads),
@@ -471,7 +486,7 @@ class Chain:
             forked_authors=len(replica.members.proofs),
             corrupt=len(self.tables.corrupt()),
             writable=self._why_not_writable(),
-            followers={name: follower.error for name, follower in self._followers.items()},
+            followers={follower.name: follower.error for follower in tuple(self._followers)},
         )
 
     def equivocations(self) -> Mapping[bytes, Proof]:
@@ -488,14 +503,16 @@ class Chain:
 
     def _require_open(self) -> None:
         if self._is_closed:
-            raise ClosedError("this chain is closed: its node was closed, or it was deleted")
+            self._node.require_open()  # says why, if it is the node that ended
+            raise ClosedError("this chain was deleted from this node", hint="Join it again, with an invitation.")
 
     def close(self) -> None:
         """Ends the feeds and followers; called by the node."""
         self._is_closed = True
-        for feed in list(self._feeds):
+        followers = tuple(self._followers)
+        for feed in tuple(self._feeds):
             feed.close()
-        for follower in self._followers.values():
+        for follower in followers:
             follower.close()
         self.judging.save()
         self.engine.close()

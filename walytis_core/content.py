@@ -398,7 +398,9 @@ class ContentReader(io.RawIOBase):
     def _load(self, piece: Piece) -> bytes:
         data = self._get(piece.cid)
         if data is None:
-            raise UnavailableError(f"content from byte {piece.offset} on is not held here")
+            raise UnavailableError(
+                f"content from byte {piece.offset} on is not held here", hint="Call `chain.fetch(block)` first."
+            )
         if not _is_of(piece, data):
             raise UnavailableError(f"content from byte {piece.offset} on is damaged here", hint="Fetch it again.")
         if piece.level == 0 and len(data) != piece.size:

@@ -71,7 +71,7 @@ class _Request:
     signer: Signer
     start: BlockId | None
     blocks: Sequence[Block] = ()
-    error: WalytisError | None = None
+    error: Exception | None = None
     is_done: bool = False
 
 
@@ -177,6 +177,11 @@ class Engine:
             drafts = [draft for request in group for draft in request.drafts]
             self._step(Append(drafts, group[0].signer, time.time_ns() // 1_000_000, group[0].start), made)
         except WalytisError as error:
+            for request in group:
+                request.error = error
+        except Exception as error:  # noqa: BLE001 - an app's signer failed: each of its callers is told, none waits
+            self._start_anew()  # blocks that were signed before it failed are in memory alone
+            self._flush()
             for request in group:
                 request.error = error
         at = 0

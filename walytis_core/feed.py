@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
@@ -116,7 +117,8 @@ class Feed:
             wake = asyncio.Event()
 
             def waker(wake: asyncio.Event = wake) -> None:
-                loop.call_soon_threadsafe(wake.set)
+                with suppress(RuntimeError):  # the app has closed its loop: nobody waits there any more
+                    loop.call_soon_threadsafe(wake.set)
 
             with self._changed:
                 self._wakers.append(waker)
@@ -217,8 +219,9 @@ class Feed:
         with self._changed:
             self._is_closed = True
             self._wake()
-        while self._on_close:
-            self._on_close.pop()()
+            functions, self._on_close = self._on_close, []
+        for function in functions:
+            function()
 
     def wait_closed(self, timeout_s: float) -> bool:
         """Waits until the feed is closed; False when it is still open after `timeout_s` seconds."""

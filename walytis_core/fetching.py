@@ -78,7 +78,7 @@ class Fetching:
             self._moved = False
             return [SetTimer("side", _PATIENCE_S)]
         effects: list[Effect] = []
-        for peer in {piece.peer for piece in self._under_way.values()}:
+        for peer in sorted({piece.peer for piece in self._under_way.values()}):
             effects.extend(self.lost(peer, peers))
         return effects
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ class Node:
         self._budget = Budget()
         self._chains: dict[BlockId, Chain] = {}
         self._invitations: dict[bytes, BlockId] = {}
+        self._naming = threading.RLock()
         self._crash: BaseException | None = None
         self._is_closed = False
         self._pendings: WeakSet[Pending[Any]] = WeakSet()
@@ -248,7 +250,7 @@ class Node:
         try:
             await self._service.run(self._seed)
         except UnavailableError as error:  # local use goes on without a network; `stats` and `addresses()` say so
-            self._service.failure = str(error)
+            self._service.fail(error)
             await trio.sleep_forever()
 
     async def _remember_address(self) -> None:
@@ -267,7 +269,8 @@ class Node:
         for pending in tuple(self._pendings):
             pending.fail(error)
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raises `ClosedError`, with the cause, once the node has ended."""
         if self._crash is not None:
             raise ClosedError(
                 _CRASHED, hint="This is a bug: report it with the error that is its cause."
@@ -303,19 +306,19 @@ class Node:
         Raises:
             InvalidInputError: The name is taken or empty, or the policy is out of its limits.
         """
-        self._require_open()
-        self._require_new_name(name)
+        self.require_open()
         seed = None if signer else os.urandom(32)
         author = signer or Ed25519Signer(seed or b"")
-        listed = None if writers == ANYONE else frozenset(bytes(key) for key in writers) | {author.key}
-        policy = Policy(listed, readers, data)
+        policy = Policy(_listed(writers, author.key), readers, _app_data(data))
         genesis = create_genesis(author, policy, os.urandom(NONCE_BYTES), time.time_ns() // 1_000_000)
         secret = None if readers == EVERYONE else ChainSecret(0, os.urandom(SECRET_BYTES))
-        return self._add_chain(genesis, name, secret, seed, signer)
+        with self._naming:
+            self._require_new_name(name)
+            return self._add_chain(genesis, name, secret, seed, signer)
 
     def chains(self) -> Sequence[Chain]:
         """The chains of this node, by name."""
-        self._require_open()
+        self.require_open()
         return sorted(self._chains.values(), key=lambda chain: chain.name)
 
     def chain(self, name_or_id: str | BlockId) -> Chain:
@@ -324,7 +327,7 @@ class Node:
         Raises:
             NotFoundError: There is no such chain here.
         """
-        self._require_open()
+        self.require_open()
         for id, name in self._store.chains().items():
             if name_or_id in (name, id, str(id)):
                 return self._chains[id]
@@ -332,11 +335,12 @@ class Node:
 
     def delete_chain(self, chain: Chain | str | BlockId) -> None:
         """Removes a chain's data, keys and tasks from this node. Other nodes keep theirs; it can be joined again."""
+        self.require_open()
         found = chain if isinstance(chain, Chain) else self.chain(chain)
-        self._require_open()
+        if self._chains.pop(found.id, None) is None:
+            raise NotFoundError("this chain has been deleted already")
         self._loop.post(partial(self._service.remove, found.id))
         found.close()
-        del self._chains[found.id]
         self._invitations = {key: id for key, id in self._invitations.items() if id != found.id}
         self._store.delete_chain(found.id)
         self._keys.delete(author_key_name(found.id))
@@ -344,13 +348,16 @@ class Node:
 
     def name_of(self, id: BlockId) -> str:
         """The local name of a chain."""
-        return self._store.chains()[id]
+        self.require_open()
+        return self._store.chains().get(id, "deleted")
 
     def rename(self, chain: Chain | str | BlockId, name: str) -> None:
         """Changes a chain's local name."""
+        self.require_open()
         found = chain if isinstance(chain, Chain) else self.chain(chain)
-        self._require_new_name(name)
-        self._store.rename(found.id, name)
+        with self._naming:
+            self._require_new_name(name)
+            self._store.rename(found.id, name)
 
     def _require_new_name(self, name: str) -> None:
         if not name or not name.isprintable():
@@ -362,6 +369,8 @@ class Node:
         self, genesis: Block, name: str, secret: ChainSecret | None, seed: bytes | None, signer: Signer | None
     ) -> Chain:
         """Writes the keys, then the chain: a crash in between leaves keys that nobody uses."""
+        if genesis.id in self._chains:  # two joins at once: the keys of the first stay
+            raise LocalError("this chain is held here already", hint="Use `node.chain(id)`.")
         if seed is not None:
             self._keys.put(author_key_name(genesis.id), seed)
         if secret is not None:
@@ -412,13 +421,11 @@ class Node:
         Raises:
             UnavailableError: The network does not come up.
         """
-        self._require_open()
+        self.require_open()
 
         async def wait() -> list[str]:
             with trio.move_on_after(_NETWORK_WAIT_S):
-                await self._service.is_up.wait()
-            if self._service.failure:
-                raise UnavailableError(self._service.failure)
+                await self._service.wait_up()
             return list(self._network.addresses()) if self._service.is_up.is_set() else []
 
         addresses = self._loop.call(wait)
@@ -433,14 +440,14 @@ class Node:
 
     def connect(self, addresses: Sequence[str] | str) -> Pending[str]:
         """Connects to a peer at one of these addresses; gives its peer id. Shared chains then sync by themselves."""
-        self._require_open()
+        self.require_open()
         pending = Pending[str]()
         self._pendings.add(pending)
         wanted = [addresses] if isinstance(addresses, str) else list(addresses)
 
         async def dial() -> None:
             try:
-                await self._service.is_up.wait()
+                await self._service.wait_up()
                 pending.resolve(await self._network.connect(wanted))
             except WalytisError as error:
                 pending.fail(error)
@@ -508,7 +515,7 @@ class Node:
             LocalError: The chain is held here already.
             JoinError: By `result()`: the invitation is used, revoked, expired, or not the issuer's.
         """
-        self._require_open()
+        self.require_open()
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
         if ticket.chain_id in self._chains:
             raise LocalError("this chain is held here already", hint="Use `node.chain(id)`.")
@@ -525,13 +532,14 @@ class Node:
 
     async def ask_issuer(self, ticket: Invitation, author: Signer) -> tuple[Grant, str]:
         """Asks the issuer to be let in; gives the grant and the issuer's peer id."""
-        await self._service.is_up.wait()
+        await self._service.wait_up()
         peer = await self._network.connect(ticket.addresses)
         return await ask_to_join(self._network, peer, ticket, self.signer, author), peer
 
     def adopt(self, grant: Grant, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
         """Adds the chain of a grant."""
-        chain = self._add_chain(grant.genesis, self._free_name(name), grant.secret, seed, signer)
+        with self._naming:
+            chain = self._add_chain(grant.genesis, self._free_name(name), grant.secret, seed, signer)
         if grant.admit is not None:
             chain.own_author.set_start(grant.admit.id)
         if signer is not None:
@@ -601,7 +609,7 @@ class _Join:
     """A join under way; runs in the loop."""
 
     def __init__(self, node: Node, ticket: Invitation, name: str | None, signer: Signer | None) -> None:
-        self.pending = Pending[Chain](on_cancel=self._cancelled)
+        self.pending = Pending[Chain](on_cancel=self._undo)
         self._node = node
         self._ticket = ticket
         self._name = name
@@ -618,6 +626,9 @@ class _Join:
                 return
             adopt = partial(self._node.adopt, grant, self._name or grant.name, self._seed, self._given)
             chain = self._chain = await self._node.run_in_thread(adopt)
+            if self.pending.done():  # cancelled meanwhile
+                await self._node.run_in_thread(self._undo)
+                return
             self._watch(chain, peer, grant.blocks)
             self._node.introduce(chain, peer, self._ticket.addresses)
         except WalytisError as error:
@@ -626,7 +637,8 @@ class _Join:
     async def _ask(self) -> tuple[Grant, str]:
         tries = 0
         while not self.pending.done():
-            self.pending.report(0, 0, "asking the inviter")
+            if not tries:
+                self.pending.report(0, 0, "asking the inviter")
             try:
                 return await self._node.ask_issuer(self._ticket, self._author)
             except UnavailableError as error:
@@ -652,9 +664,10 @@ class _Join:
         self.pending.report(0, known, "opening a stream to the inviter")
         stop = chain.engine.listen(tell)
 
-    def _cancelled(self) -> None:
-        if self._chain is not None:
-            self._node.delete_chain(self._chain)
+    def _undo(self) -> None:
+        chain, self._chain = self._chain, None
+        if chain is not None:
+            self._node.delete_chain(chain)
 
 
 class _Fetch:
@@ -678,10 +691,11 @@ class _Fetch:
             return
         stop = self._chain.engine.listen(self._tell)
         try:
-            total, done = content.total_pieces(wanted), 0
+            total, done = content.total_pieces(wanted), await self._node.run_in_thread(self._held)
             while not self.pending.done():
                 portion = await self._node.run_in_thread(self._portion)
                 if not portion:
+                    self.pending.report(total, total, "fetched")
                     self.pending.resolve(self._chain.block(self._block.id))
                     return
                 self.pending.report(done, total, "fetching content")
@@ -693,6 +707,12 @@ class _Fetch:
             self.pending.fail(error)
         finally:
             stop()
+
+    def _held(self) -> int:
+        wanted = self._block.content
+        assert wanted is not None
+        tables = self._chain.tables
+        return sum(bool(tables.has_side([piece.cid])) for piece in content.pieces(wanted, tables.side))
 
     def _portion(self) -> list[Cid]:
         tables = self._chain.tables
@@ -720,6 +740,22 @@ class _Fetch:
         self._waits.difference_update(change.cids)
         if not self._waits or self._lacking:
             self._changed.set()
+
+
+def _listed(writers: Literal["anyone"] | Collection[bytes], own: bytes) -> frozenset[bytes] | None:
+    if isinstance(writers, str):
+        if writers != ANYONE:
+            raise InvalidInputError("writers is 'anyone', or a list of multikeys")
+        return None
+    if not all(isinstance(key, bytes) for key in writers):
+        raise InvalidInputError("a writer is an Ed25519 multikey of 34 bytes")
+    return frozenset(writers) | {own}
+
+
+def _app_data(data: bytes) -> bytes:
+    if not isinstance(data, bytes):
+        raise InvalidInputError("the app's data in the genesis is bytes")
+    return data
 
 
 def _secret_key_name(id: BlockId) -> str:

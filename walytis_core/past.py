@@ -88,10 +88,9 @@ class Past:
         self._found: dict[BlockId, Header] = {}
         self._edge: list[tuple[int, BlockId]] = []
         self._newest: dict[bytes, int] = {}
-        self._discover(self._start)
 
     def __contains__(self, id: object) -> bool:
-        if id in self._found:
+        if id in self._found or id in self._start:
             return True
         if not isinstance(id, bytes):
             return False
@@ -139,6 +138,8 @@ class Past:
 
     def _reaches(self, id: BlockId, meta: Meta) -> bool:
         """Whether the walk finds a member. An author's own blocks are a chain: a newer one of it leads to this one."""
+        if not self._found:
+            self._discover(self._start)
         is_unforked = self._headers.held.at(meta.author, meta.seq) == [id]
         while id not in self._found:
             if is_unforked and self._newest.get(meta.author, -1) >= meta.seq:

@@ -61,7 +61,7 @@ class Pending(Generic[T]):
 
     def cancel(self) -> bool:
         """Gives up, and undoes what was begun. Returns False when there is a result already."""
-        if not self._future.cancel():
+        if self._future.done() or not self._future.cancel():
             return False
         if self._on_cancel is not None:
             self._on_cancel()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from walytis_core import cbor
 from walytis_core.block import GENESIS_PLACE, Block, create, draft, is_genuine
-from walytis_core.cid import BlockId
+from walytis_core.cid import DAG_CBOR_PREFIX, BlockId, Cid
 from walytis_core.errors import InvalidInputError, Reason, RemoteError
 from walytis_core.limits import Limits
 from walytis_core.signer import Signer, is_author_key
@@ -84,7 +84,9 @@ def read_genesis(block: Block) -> Genesis:
     if not is_genuine(block):
         raise RemoteError(Reason.BAD_SIGNATURE)
     match _decode(block.body):
-        case [bytes(nonce), writers, str(readers), bytes(data)] if len(nonce) == NONCE_BYTES and _is_readers(readers):
+        case [bytes(nonce), writers, str(readers), bytes(data)] if (
+            len(nonce) == NONCE_BYTES and _is_readers(readers) and type(data) is bytes  # a link is no data
+        ):
             keys = None if writers is None else _read_keys(writers)
             return Genesis(block.id, block.author, Policy(keys, readers, data))
     raise RemoteError(Reason.BAD_PAYLOAD, "the genesis payload is not [nonce, writers, readers, data]")
@@ -123,4 +125,9 @@ def _read_keys(value: object) -> frozenset[bytes]:
 
 
 def _is_readers(readers: str) -> bool:
-    return readers in (EVERYONE, SECRET) or (readers.startswith(_DID) and len(readers) <= Limits.max_type_bytes)
+    if not readers.startswith(_DID):
+        return readers in (EVERYONE, SECRET)
+    try:
+        return Cid.parse(readers.removeprefix(_DID)).startswith(DAG_CBOR_PREFIX)
+    except InvalidInputError:
+        return False

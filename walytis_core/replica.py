@@ -218,7 +218,7 @@ class Replica:
         sync = self.sync
         return {
             Digest: lambda at, held, now: sync.digest(at.peer, at.message, at.gossip, held, now),
-            ForkProof: lambda at, _held, _now: self._proven(at.message.first, at.message.second),
+            ForkProof: lambda at, _held, _now: self._proven(at.peer, at.message, at.gossip),
             Credit: lambda at, held, _now: self._credit(at.peer, at.message.frames, held),
             Announce: lambda at, held, _now: sync.announced(at.peer, at.message.ids, held),
             Want: lambda at, held, _now: sync.wanted(at.peer, at.message.ids, held),
@@ -249,9 +249,12 @@ class Replica:
         link.sides.extend((cid, 0) for cid in cids)
         return self.sync.pump(peer, held)
 
-    def _proven(self, first: bytes, second: bytes) -> list[Effect]:
-        one, other = read_proof(first, second, self.genesis.id)
-        self.members.add_proof(one, other)
+    def _proven(self, peer: str, proof: ForkProof, gossip: bool) -> list[Effect]:
+        one, other = read_proof(proof.first, proof.second, self.genesis.id)
+        if self.members.add_proof(one, other):
+            if gossip:
+                self._heard[one.author] = one.seq
+            self.sync.learnt(peer)
         return []
 
     def _link(self, peer: str) -> Link:
@@ -269,7 +272,7 @@ class Replica:
             case "check":
                 return self.sync.check(held, now_s)
             case "pull":
-                return self.sync.stalled(held, now_s)
+                return self.sync.look(held, now_s)
             case "due":
                 return self.sync.due(held, now_s)
             case "want":

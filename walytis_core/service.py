@@ -64,6 +64,7 @@ class ChainService:
         self.sessions: dict[str, SyncSession] = {}
         self.last_contact: dict[str, float] = {}
         self.is_running = False
+        self.workers = service.workers.lane()
         self._service = service
         self._book = AddressBook.from_data(_read_book(engine))
         self._timers: dict[str, float] = {}
@@ -133,7 +134,7 @@ class ChainService:
 
     async def _in_thread(self, function: Callable[[], None]) -> None:
         try:
-            await self._service.workers.run(function)
+            await self.workers.run(function)
             self._service.disk_error = None
         except StorageError as error:  # the engine started anew; what was lost comes again
             self._service.disk_error = error
@@ -164,7 +165,7 @@ class ChainService:
         for peer, session in list(self.sessions.items()):
             idle = session.initiator == own and session.opened_at < trio.current_time() - _SPARE_S
             link = links.get(peer)
-            if spare > 0 and idle and link is not None and link.is_live and self.engine.replica.sync.pulling is None:
+            if spare > 0 and idle and link is not None and link.is_live and self.engine.replica.sync.turns.pulling is None:
                 session.close()
                 spare -= 1
 
@@ -212,7 +213,7 @@ class ChainService:
             return
         finally:
             self._opening.discard(peer)
-        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, service.workers, service.screeners))
+        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, self.workers, service.screeners))
 
     async def attach(self, session: SyncSession) -> None:
         """Runs an open session, unless there is a better one with the same peer.
@@ -347,6 +348,7 @@ class Service:
         self.disk_error: StorageError | None = None
         self.failure: str | None = None
         self.is_up = trio.Event()
+        self._is_settled = trio.Event()
         self.faults: Counter[Reason] = Counter()
         self._by_peer: Counter[str] = Counter()
         self._kept_out: dict[str, float] = {}
@@ -363,7 +365,19 @@ class Service:
             for chain in self.chains.values():
                 nursery.start_soon(chain.run)
             self.is_up.set()
+            self._is_settled.set()
             await trio.sleep_forever()
+
+    def fail(self, error: UnavailableError) -> None:
+        """The network does not come up; whoever waits for it is told."""
+        self.failure = str(error)
+        self._is_settled.set()
+
+    async def wait_up(self) -> None:
+        """Waits until the network is up. Raises `UnavailableError` when it does not come up."""
+        await self._is_settled.wait()
+        if self.failure is not None:
+            raise UnavailableError(self.failure)
 
     def add(self, chain: ChainService) -> None:
         """A chain is there; in the loop."""
@@ -457,7 +471,7 @@ class Service:
                 return
             chain = self.chains.get(session.chain_id)
             if chain is not None and chain.is_running and len(chain.sessions) < Limits.sessions_per_chain:
-                opened = SyncSession(chain.engine, frames, session, ends.initiator, self.workers, self.screeners)
+                opened = SyncSession(chain.engine, frames, session, ends.initiator, chain.workers, self.screeners)
                 await chain.attach(opened)
         finally:
             self._streams[peer] -= 1

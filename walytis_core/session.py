@@ -26,7 +26,7 @@ from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message
 from walytis_core.network.port import Stream
 from walytis_core.screening import Screened, screen
-from walytis_core.workers import Workers
+from walytis_core.workers import Lane
 
 SYNC_PROTOCOL: Final = "/x/walytis/sync/1"
 _READ_BYTES: Final = 64 * 1024
@@ -125,7 +125,7 @@ class SyncSession:
         frames: The stream, opened.
         session: What the opening gave.
         initiator: The peer id of the end that opened the stream.
-        workers: The node's threads.
+        workers: The chain's lane of the node's threads.
         screeners: Bounds the threads that screen blocks.
     """
 
@@ -135,7 +135,7 @@ class SyncSession:
         frames: Frames,
         session: Session,
         initiator: str,
-        workers: Workers,
+        workers: Lane,
         screeners: trio.CapacityLimiter,
     ) -> None:
         self.peer = frames.stream.peer

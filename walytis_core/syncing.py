@@ -30,7 +30,6 @@ from walytis_core.messages import (
     Digest,
     Done,
     ForkProof,
-    Message,
     Probe,
     Pull,
     Want,
@@ -300,6 +299,11 @@ class Sync:
         if why is Why.ASKED:
             return self.want_pull(peer, held, now_s)
         return [] if self._is_asking_soon else self._ask_soon()
+
+    def learnt(self, peer: str) -> None:
+        """A peer showed us a fork: no blocks, but its pull is not fruitless."""
+        if self.turns.pulling is not None and self.turns.is_pulling(peer):
+            self.turns.pulling.taken += 1
 
     def _ask_soon(self) -> list[Effect]:
         """What is missing is mostly under way: it is asked for a moment later."""

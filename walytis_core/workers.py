@@ -15,8 +15,9 @@ import trio
 
 T = TypeVar("T")
 
-_THREADS: Final = 6
-"""Two screen, the others wait for an engine or for the disk: more would only wait for each other."""
+_THREADS: Final = 24
+"""Made as they are needed. Two screen; each chain has one at work at most, so that many slow chains are needed to keep
+the others waiting."""
 
 
 class Workers:
@@ -34,8 +35,18 @@ class Workers:
         """
         if limiter is None:
             return await self._run(job)
-        async with limiter:
+        try:
+            limiter.acquire_nowait()  # mostly free: then without a turn of the loop
+        except trio.WouldBlock:
+            await limiter.acquire()
+        try:
             return await self._run(job)
+        finally:
+            limiter.release()
+
+    def lane(self) -> Lane:
+        """A lane for the jobs of one chain."""
+        return Lane(self)
 
     async def _run(self, job: Callable[[], T]) -> T:
         task = trio.lowlevel.current_task()
@@ -52,3 +63,15 @@ class Workers:
     def close(self) -> None:
         """Ends the threads, once their jobs are done."""
         self._pool.shutdown(wait=True)
+
+
+class Lane:
+    """The jobs of one chain, one at a time: they would wait for its lock anyway, and a slow chain takes one thread, not all."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._turn = trio.CapacityLimiter(1)
+
+    async def run(self, job: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+        """Runs a job when its turn comes; one with a limiter of its own needs no turn. See `Workers.run`."""
+        return await self._workers.run(job, limiter or self._turn)

@@ -33,7 +33,10 @@ def append(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Add a block, from an argument, a file or standard input. It is on disk when this ends."""
+    """Add a block.
+
+    From an argument, a file or standard input. It is on disk when this ends.
+    """
     with telling(as_json=json), _content(text, file) as content:
         arguments = {"chain": chain, "topics": topic or [], "type": type, "wait": wait}
         directory = directory_of(data_dir)
@@ -41,9 +44,9 @@ def append(
         if json:
             write_json(block)
         else:
-            from frontends.render import Palette, block_line, terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.render import Palette, block_line, print_line, terminal  # noqa: PLC0415 - rich, for people only
 
-            terminal().print(block_line(block, Palette()))
+            print_line(terminal(), block_line(block, Palette()))
         if wait is not None and not block["peers"]:
             raise FailedError(
                 "UnavailableError", f"the block is on disk, but no peer had it after {wait:g} s",
@@ -119,11 +122,11 @@ def _print_blocks(blocks: Iterator[dict[str, Any]], *, as_json: bool) -> None:
         for block in blocks:
             write_json(block, compact=True)
         return
-    from frontends.render import Palette, block_line, terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.render import Palette, block_line, print_line, terminal  # noqa: PLC0415 - rich, for people only
 
     console, palette = terminal(), Palette()
     for block in blocks:
-        console.print(block_line(block, palette))
+        print_line(console, block_line(block, palette))
 
 
 def show(
@@ -133,7 +136,7 @@ def show(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show one block, or write its content out."""
+    """Show a block, or write its content out."""
     with telling(as_json=json):
         arguments = {"chain": chain, "block": block}
         if raw:
@@ -156,7 +159,10 @@ def graph(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw the graph of a chain: a lane per author, time to the right. With --json, a line per block and what it names."""
+    """Draw the graph of a chain.
+
+    A lane per author, time to the right. With --json, a line for each block and what it names.
+    """
     with telling(as_json=json):
         blocks = answers(directory_of(data_dir), "graph", {"chain": chain, "limit": limit})
         if json:

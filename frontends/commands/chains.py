@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from frontends.failures import FailedError
+from frontends.failures import INTERRUPTED, FailedError
 from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
 from frontends.reach import answers
 from frontends.telling import only, telling, waiting, write_json
@@ -47,7 +47,10 @@ def list_chains(json: Json = False, data_dir: DataDir = None) -> None:
 
 
 def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
-    """Say how the node and its chains do: peers, last contact, what waits, what was refused and why."""
+    """Say how the node and its chains do.
+
+    Peers, last contact, what waits for what, what was refused and why.
+    """
     with telling(as_json=json):
         found = only(answers(directory_of(data_dir), "status", {"chain": chain}))
         if json:
@@ -59,7 +62,10 @@ def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
 
 
 def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
-    """Check every block of a chain, or of all chains, from its bytes up. Exit code 6 when something is wrong."""
+    """Check every block, from its bytes up.
+
+    Of one chain, or of all. Exit code 6 when something is wrong.
+    """
     with telling(as_json=json):
         with waiting("checking every block", quiet=json):
             report = only(answers(directory_of(data_dir), "verify", {"chain": chain}))
@@ -79,7 +85,10 @@ def delete(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Remove a chain and its blocks from this directory. Other peers keep theirs."""
+    """Remove a chain from this directory.
+
+    Its blocks and keys are gone from here; other peers keep theirs.
+    """
     with telling(as_json=json):
         directory = directory_of(data_dir)
         if not yes:
@@ -95,9 +104,12 @@ def delete(
         )
 
 
-def _confirm(chain: str, chains: list[dict[str, object]], *, may_ask: bool) -> None:
+def _confirm(chain: str, chains: list[dict[str, Any]], *, may_ask: bool) -> None:
     if not may_ask:
         raise FailedError.usage("deleting was not confirmed", "Say --yes: there is nobody to ask here.")
     blocks = next((each["blocks"] for each in chains if chain in {each["name"], each["id"]}), None)
-    if blocks is not None:
-        typer.confirm(f"Delete {chain!r} with its {blocks} blocks from this directory?", abort=True)
+    if blocks is None:
+        return  # the verb says that there is no such chain
+    if not typer.confirm(f"Delete {chain!r} from this directory? It holds {blocks} block{'s' * (blocks != 1)}."):
+        typer.echo("Nothing was deleted.")
+        raise typer.Exit(INTERRUPTED)

@@ -25,7 +25,10 @@ def run(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Keep the node online: it serves peers, and the other commands through its local socket. Ctrl-C ends it."""
+    """Keep the node online, until Ctrl-C.
+
+    It serves peers, and the other commands through its local socket.
+    """
     with telling(as_json=json):
         from frontends.daemon import Daemon  # noqa: PLC0415 - loads the library
 
@@ -34,7 +37,10 @@ def run(
 
 
 def doctor(json: Json = False, data_dir: DataDir = None) -> None:
-    """Look for what is wrong on this machine, and say what to do about it. Exit code 6 when something must be done."""
+    """Look for what is wrong on this machine.
+
+    Says what to do about each thing that it finds. Exit code 6 when something must be done.
+    """
     with telling(as_json=json):
         from frontends.doctor import examine  # noqa: PLC0415 - loads all that it looks at
 
@@ -60,7 +66,11 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep the peers' directories in this new folder.")] = None,
     json: Json = False,
 ) -> None:
-    """See three peers share a chain over real libp2p, on this machine, within seconds."""
+    """Watch three peers share a chain, right here.
+
+    Three processes with a directory and a libp2p host each share real files; one is killed and catches up; a fourth
+    process checks what they hold. Exit code 0 only when all hold the same blocks and the same files.
+    """
     with telling(as_json=json):
         from frontends.demo.run import run_demo  # noqa: PLC0415 - loads more than other commands need
 

@@ -27,7 +27,10 @@ def invite(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make an invitation. Standard output holds the invitation alone when it is not a terminal."""
+    """Make an invitation.
+
+    Shows a QR code on a terminal; elsewhere standard output holds the invitation alone.
+    """
     with telling(as_json=json):
         expires_s = None if expires is None else seconds(expires)
         uses = None if any_number else uses or 1
@@ -47,7 +50,7 @@ def invite(
 
 
 def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) -> None:
-    """Show the invitations that this node has made for a chain, and who may still use them."""
+    """Show the invitations made here for a chain."""
     with telling(as_json=json):
         found = only(answers(directory_of(data_dir), "invitations", {"chain": chain}))
         if json:
@@ -64,7 +67,10 @@ def revoke(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Take an invitation back. Who has joined with it stays."""
+    """Take an invitation back.
+
+    Who has joined with it stays.
+    """
     with telling(as_json=json):
         gone = only(answers(directory_of(data_dir), "revoke", {"chain": chain, "invitation": invitation}))
         if json:
@@ -80,7 +86,10 @@ def join(
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Join a chain. Waits while the inviter is offline, and says so; Ctrl-C gives up and leaves nothing behind."""
+    """Join a chain.
+
+    Waits while the inviter is offline, and says so. Ctrl-C gives up and leaves nothing behind.
+    """
     with telling(as_json=json):
         text = sys.stdin.read() if invitation == "-" else invitation
         arguments = {"invitation": text, "name": name, "timeout": timeout}

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from frontends.demo.material import PEERS, VICTIM
 from frontends.picture import STYLES, Dot, authors_in_order, draw
-from frontends.render import plain_text, size_text
+from frontends.render import plain_text, print_line, size_text
 from frontends.telling import write_json
 
 _PICTURE_LEAD: Final = 5  # heights shown before the victim is killed, and before it comes back
@@ -54,7 +54,7 @@ class Page:
         line = Text(f"{fields['at_s']:6.2f} s  ", "dim")
         for piece in pieces:
             line.append_text(piece if isinstance(piece, Text) else Text(piece))
-        self._console.print(line)
+        print_line(self._console, line)
 
     # --- events ----------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Page:
         text = f"{fields['files']} files of {plain_text(fields['folder'])}, {size_text(fields['bytes'])}: {fields['blocks']} blocks"
         if fields["long"]:
             text += f"; long content: {plain_text(fields['long'])}"
-        self._console.print(Text(text, no_wrap=True, overflow="ellipsis"))
+        print_line(self._console, Text(text))
 
     def _open(self, fields: Mapping[str, Any]) -> None:
         self._line(fields, "three processes are up, each with its own directory and libp2p host")
@@ -118,7 +118,7 @@ class Page:
             table.add_column(title, justify="left" if title == "directory" else "right")
         for one in fields["directories"]:
             bad = one["corrupt"] + len(one["problems"])
-            numbers = (one["blocks"], one["verified"], bad, f"{one['files']} of {one['of']}")
+            numbers = (f"{one['blocks']} and genesis", one["verified"], bad, f"{one['files']} of {one['of']}")
             table.add_row(_name(one["peer"]), *map(str, numbers))
         self._console.print(table)
         same = "the same block ids in all three" if fields["same_ids"] else "the block ids DIFFER"

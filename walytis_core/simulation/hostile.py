@@ -170,7 +170,7 @@ class Liar(Hostile):
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:
         super().heard(peer, envelope, gossip)
-        match envelope.open():
+        match envelope.open() if envelope.kind != "garbage" else None:
             case Digest() as digest:
                 self.tell(self.rng.choice([digest, self._random()]), peer)
             case Pull():

@@ -83,7 +83,7 @@ def _bad_members(members: Mapping[BlockId, Block], genesis: Genesis) -> Iterable
             if not all(parent in members for parent in block.ancestors_named):
                 yield id, "members are not causally closed"
                 continue
-            metas_of = {parent: _meta(members[parent]) for parent in block.ancestors_named}
+            metas_of: dict[bytes, Meta] = {parent: _meta(members[parent]) for parent in block.ancestors_named}
             reason = judge(block, genesis, metas_of, lambda admit: read_admit(members[admit]))
             if reason is not None:
                 yield id, f"a member breaks the rules: {reason.value}"
@@ -108,7 +108,7 @@ def _over_budget(peer: Peer) -> Iterable[str]:
     sync = peer.replica.sync
     if not all(0 <= link.credit <= Limits.credit_frames for link in sync.links.values()):
         yield "a link's credit is out of bounds"
-    if sync.pulling is not None and sync.pulling.peer not in sync.links:
+    if sync.turns.pulling is not None and sync.turns.pulling.peer not in sync.links:
         yield "a pull is under way over a link that is gone"
     if any(len(link.asked) > Limits.parked_blocks_per_peer for link in sync.links.values()):
         yield "a link is asked for more than it may be"

@@ -65,12 +65,20 @@ class RunningHost:
         multiaddresses = [_parse(address) for address in addresses]
         await _check_ports(multiaddresses)
         async with trio.open_nursery() as self._handling, trio.open_nursery() as services:
+            services.start_soon(self._stop_when_cancelled)
             await services.start(self._run, multiaddresses)
             try:
                 yield
             finally:
                 self._stop.set()
                 self._handling.cancel_scope.cancel()
+
+    async def _stop_when_cancelled(self) -> None:
+        # a node that is closed while the host starts: `_run` is shielded, and nobody else would tell it
+        try:
+            await self._stop.wait()
+        finally:
+            self._stop.set()
 
     async def _run(self, addresses: Sequence[Multiaddr], task_status: Any) -> None:
         # shielded, so that sockets and system tasks are closed in order when the node is cancelled

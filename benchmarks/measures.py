@@ -1,0 +1,24 @@
+"""Every measure, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from benchmarks import appending, holding, idle, ingesting, joining, live, simulated
+from benchmarks.table import Measure
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    "append": appending.one_by_one,
+    "batches": appending.in_batches,
+    "ingest": ingesting.few_and_many_authors,
+    "join": joining.join,
+    "latency": live.latency,
+    "gossip": live.latency_of_gossip,
+    "rates": live.rates,
+    "reopen": holding.reopen,
+    "long": ingesting.along_a_long_chain,
+    "memory": holding.memory,
+    "idle": idle.idle,
+    "simulated": simulated.network,
+}

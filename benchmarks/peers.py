@@ -1,0 +1,98 @@
+"""Other processes for a measure: a function that runs in a child of its own, and the talk with it.
+
+Times are compared across processes by `time.monotonic_ns`, which is one clock for the whole machine on Linux.
+Invariants: every wait is bounded; a child that fails ends the measure with what it said; none outlives its block.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ctypes import CDLL
+from ctypes.util import find_library
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+WAIT_S: Final = 180.0
+_MIB: Final = 1 << 20
+
+
+class Child:
+    """A child at the other end of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def tell(self, value: object) -> None:
+        """Says something to it."""
+        self._pipe.send(value)
+
+    def hear(self, wait_s: float = WAIT_S) -> Any:
+        """What it says next.
+
+        Raises:
+            RuntimeError: It failed, or says nothing for too long.
+        """
+        if not self._pipe.poll(wait_s):
+            raise RuntimeError("a process of this measure does not answer")
+        value = self._pipe.recv()
+        if isinstance(value, _Failed):
+            raise RuntimeError(f"a process of this measure failed:\n{value.said}")
+        return value
+
+
+class _Failed:
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+
+@contextmanager
+def child(function: Callable[..., None], *args: object) -> Iterator[Child]:
+    """Runs `function(child, *args)` in a process of its own, where `child` is this end."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(function, theirs, args), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Child(ours)
+        process.join(10.0)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _run(function: Callable[..., None], pipe: Connection, args: tuple[object, ...]) -> None:
+    try:
+        function(Child(pipe), *args)
+    except Exception:  # noqa: BLE001 - a process boundary: it is raised again at the other end
+        pipe.send(_Failed(traceback.format_exc()))
+
+
+def memory_mib() -> float:
+    """What this process holds in memory, once what is free is given back."""
+    gc.collect()
+    library = find_library("c")
+    trim = getattr(CDLL(library), "malloc_trim", None) if library else None  # glibc alone has it
+    if trim is not None:
+        trim(0)
+    return float(psutil.Process().memory_info().rss) / _MIB
+
+
+def forget_peak() -> None:
+    """From now on `peak_mib` looks at what comes."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_mib() -> float:
+    """The most that this process has held since `forget_peak`."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (peak,) = [row.split()[1] for row in status.splitlines() if row.startswith("VmHWM:")]
+    return int(peak) / 1024

@@ -1,0 +1,185 @@
+"""The commands, each in a process of its own, on a directory that they open themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+
+from tests.suites.command import COMMAND, WAIT_S, answer, environment, failure, lines, started, walytis
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    """A directory with a chain of four blocks."""
+    directory = tmp_path_factory.mktemp("home") / "data"
+    answer(directory, "create", "notes")
+    answer(directory, "append", "notes", "first", "--topic", "a", "--topic", "b", "--type", "app/note")
+    answer(directory, "append", "notes", "--topic", "a", stdin=b"\xff\x00 bytes")
+    (directory.parent / "long.bin").write_bytes(bytes(range(256)) * 400)
+    answer(directory, "append", "notes", "--file", str(directory.parent / "long.bin"))
+    answer(directory, "append", "notes", "-", stdin="päper\n".encode())
+    return directory
+
+
+def test_a_log_shows_what_was_appended_in_either_order(notes):
+    """C20: by topic, type, author, time and count, combined, newest or oldest first."""
+    everything = lines(notes, "log", "notes", "--oldest-first")
+    assert [block["seq"] for block in everything] == sorted(block["seq"] for block in everything)
+    assert everything == lines(notes, "log", "notes")[::-1]
+    assert everything[0]["payload"] == "first"
+    assert everything[0]["topics"] == ["a", "b"]
+    assert everything[1]["encoding"] == "base64"
+    assert everything[2]["size"] == 102_400
+    author, ids = everything[0]["author"], [block["id"] for block in everything]
+    assert [block["id"] for block in lines(notes, "log", "notes", "--topic", "a", "--limit", "1")] == [ids[1]]
+    assert [block["id"] for block in lines(notes, "log", "notes", "--type", "app/note")] == [ids[0]]
+    assert len(lines(notes, "log", "notes", "--author", author[-8:], "--since", "1h")) == 4
+    assert lines(notes, "log", "notes", "--before", "1h") == []
+
+
+def test_a_block_is_found_by_the_end_of_its_id_and_written_out_byte_for_byte(notes):
+    """C05: any bytes come back as they were."""
+    for block in lines(notes, "log", "notes"):
+        shown = answer(notes, "show", "notes", block["id"][-8:])
+        assert shown["id"] == block["id"]
+        raw = walytis(notes, "show", "notes", block["id"], "--raw").stdout
+        assert len(raw) == block["size"]
+    long = lines(notes, "log", "notes", "--oldest-first")[2]
+    assert walytis(notes, "show", "notes", long["id"], "--raw").stdout == bytes(range(256)) * 400
+
+
+def test_the_graph_names_only_blocks_and_the_genesis(notes):
+    graph = lines(notes, "graph", "notes")
+    ids = {block["id"] for block in graph}
+    named = {id for block in graph for id in [block["prev"], *block["parents"]] if id is not None}
+    (chain,) = answer(notes, "list")["chains"]
+    assert named - ids <= {chain["id"]}
+    assert chain["blocks"] == len(ids)
+    assert "●" in walytis(notes, "graph", "notes").stdout.decode()
+
+
+def test_verify_and_status_say_that_all_is_well(notes):
+    assert answer(notes, "verify")["ok"] is True
+    status = answer(notes, "status", "notes")
+    assert status["online"] is False
+    assert status["chains"][0]["status"]["writable"] is None
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["log", "notes"], ["status"], ["verify"], ["invitations", "notes"]])
+def test_people_get_pages_and_programs_get_json(notes, arguments):
+    page = walytis(notes, *arguments)
+    assert page.returncode == 0
+    assert page.stdout.strip()
+    assert max(len(line) for line in page.stdout.decode().splitlines()) <= 80
+    data = walytis(notes, *arguments, "--json")
+    assert data.stderr == b""
+    documents = [data.stdout] if data.stdout.startswith(b"{\n") else data.stdout.splitlines()
+    assert all(isinstance(json.loads(document), dict) for document in documents)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "code"),
+    [
+        (["log", "none"], "NotFoundError", 3),
+        (["show", "notes", "zzzzzzzz"], "NotFoundError", 3),
+        (["show", "notes", "abc"], "UsageError", 2),
+        (["create", "notes"], "InvalidInputError", 3),
+        (["append", "notes", "x", "--topic", ""], "InvalidInputError", 3),
+        (["append", "notes", "x", "--topic", "\udcff"], "InvalidInputError", 3),
+        (["append", "notes", "x", "--type", "core/mine"], "InvalidInputError", 3),
+        (["append", "notes", "--file", "/none"], "NotFoundError", 3),
+        (["log", "notes", "--since", "yesterday"], "UsageError", 2),
+        (["invite", "notes", "--expires", "soon"], "UsageError", 2),
+        (["revoke", "notes", "12345678"], "NotFoundError", 3),
+        (["join", "walytis:nonsense"], "InvalidInputError", 3),
+        (["join", "hello"], "InvalidInputError", 3),
+        (["delete", "notes"], "UsageError", 2),
+    ],
+)
+def test_a_mistake_is_one_sentence_a_hint_and_its_familys_exit_code(notes, arguments, error, code):
+    told = failure(notes, *arguments)
+    assert (told["error"], told["exit_code"]) == (error, code)
+    assert told["message"]
+    assert told["hint"]
+    plain = walytis(notes, *arguments)
+    assert plain.returncode == code
+    assert plain.stdout == b""
+    assert b"Traceback" not in plain.stderr
+
+
+def test_nothing_is_made_where_there_is_nothing(tmp_path):
+    for arguments in (["list"], ["log", "notes"], ["status"], ["follow", "notes"]):
+        assert failure(tmp_path / "none", *arguments)["error"] == "NotFoundError"
+    assert not (tmp_path / "none").exists()
+
+
+def test_deleting_asks_and_takes_no_for_an_answer(tmp_path):
+    directory = tmp_path / "data"
+    answer(directory, "create", "notes")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "delete", "notes", "--data-dir", str(directory)],
+        stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(tmp_path),
+    ) as asked:  # fmt: skip
+        os.write(ours, b"n\n")
+        out, _ = asked.communicate(timeout=WAIT_S)
+    os.close(ours)
+    os.close(theirs)
+    assert asked.returncode == 130
+    assert b"Nothing was deleted" in out
+    assert len(answer(directory, "list")["chains"]) == 1
+    answer(directory, "delete", "notes", "--yes")
+    assert answer(directory, "list")["chains"] == []
+
+
+@pytest.mark.libp2p
+def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
+    done = walytis(notes, "invite", "notes", "--expires", "1d", "--uses", "3")
+    assert done.stdout.count(b"\n") == 1
+    assert done.stdout.startswith(b"walytis:")
+    assert b"Nobody is online" in done.stderr
+    kept = answer(notes, "invitations", "notes")["invitations"]
+    assert [(one["uses"], one["used"], one["revoked"]) for one in kept if one["uses"] == 3] == [(3, 0, False)]
+    answer(notes, "revoke", "notes", done.stdout.decode().strip())
+    assert [one["revoked"] for one in answer(notes, "invitations", "notes")["invitations"] if one["uses"] == 3] == [
+        True
+    ]
+
+
+@pytest.mark.libp2p
+def test_a_join_says_whom_it_waits_for_and_leaves_nothing_behind(notes, tmp_path):
+    """C40: a join that is given up leaves nothing."""
+    uri = walytis(notes, "invite", "notes").stdout.decode().strip()
+    done = walytis(tmp_path / "other", "join", uri, "--timeout", "1.5", "--json")
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any("waiting for the inviter" in step["state"] for step in steps)
+    assert json.loads(done.stderr)["exit_code"] == done.returncode == 4
+    assert answer(tmp_path / "other", "list")["chains"] == []
+
+
+@pytest.mark.libp2p
+@pytest.mark.parametrize("arguments", [["follow", "notes"], ["follow", "notes", "--json"]])
+def test_ctrl_c_ends_a_command_quietly(notes, arguments, tmp_path):
+    with started(notes, *arguments, "--name", f"n{len(arguments)}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    assert err == b""
+
+
+def test_a_closed_pipe_ends_a_command_quietly(notes):
+    command = subprocess.list2cmdline([*COMMAND[:1], "-c", COMMAND[2], "log", "notes", "--data-dir", str(notes)])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} --json | head -c 10; true"],
+        env=environment(notes.parent), capture_output=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert done.stderr == b""

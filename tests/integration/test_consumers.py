@@ -1,0 +1,415 @@
+"""Consumers: what was acknowledged never comes again, what was not always does; in threads, asyncio and app loops."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.suites.nodes import assert_causal, join, open_node, until, until_same
+from walytis_core import Arrived, Block, Chain, ClosedError, Feed, InvalidInputError, Node
+from walytis_core.network import MemoryHub
+
+
+@pytest.fixture
+def hub() -> MemoryHub:
+    return MemoryHub()
+
+
+@pytest.fixture
+def node(hub: MemoryHub) -> Iterator[Node]:
+    with Node.in_memory(hub) as node:
+        yield node
+
+
+@pytest.fixture
+def chain(node: Node) -> Chain:
+    return node.create_chain("notes")
+
+
+def take(feed: Feed, count: int, *, ack: bool = True) -> list[bytes]:
+    """The payloads of the next events."""
+    taken = []
+    for _ in range(count):
+        event = feed.next(timeout=10)
+        assert isinstance(event, Arrived)
+        taken.append(event.block.payload)
+        if ack:
+            event.ack()
+    return taken
+
+
+def test_at_least_once_across_restarts(tmp_path: Path, hub: MemoryHub) -> None:
+    """C16: what was not acknowledged comes again after a restart; what was, never."""
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.create_chain("notes")
+        chain.append_many([b"1", b"2", b"3", b"4"])
+        feed = chain.follow(name="inbox")
+        assert take(feed, 2) == [b"1", b"2"]
+        assert take(feed, 1, ack=False) == [b"3"]
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.chain("notes")
+        chain.append(b"5")
+        feed = chain.follow(name="inbox")
+        assert take(feed, 3) == [b"3", b"4", b"5"]
+        assert feed.next(timeout=0) is None
+    with open_node(tmp_path / "a", hub) as node:
+        feed = node.chain("notes").follow(name="inbox")
+        assert feed.next(timeout=0) is None
+        node.chain("notes").append(b"6")
+        assert take(feed, 1) == [b"6"]
+
+
+def test_acknowledged_out_of_order(tmp_path: Path, hub: MemoryHub) -> None:
+    """C16: an older block that is not acknowledged holds the cursor back; nothing is skipped."""
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.create_chain("notes")
+        chain.append_many([b"1", b"2", b"3"])
+        feed = chain.follow(name="inbox")
+        events = [feed.next(timeout=5) for _ in range(3)]
+        for event in (events[2], events[1]):
+            assert event is not None
+            event.ack()
+    with open_node(tmp_path / "a", hub) as node:
+        assert take(node.chain("notes").follow(name="inbox"), 3) == [b"1", b"2", b"3"]
+
+
+def test_parents_come_first(node: Node, hub: MemoryHub) -> None:
+    """C15: with three writers at once, at every follower."""
+    with Node.in_memory(hub) as second, Node.in_memory(hub) as third:
+        chain = node.create_chain("notes")
+        chains = [chain, join(second, chain), join(third, chain)]
+        heard: list[list[Block]] = [[], [], []]
+        for copy, blocks in zip(chains, heard, strict=True):
+            copy.follow(lambda event, blocks=blocks: blocks.append(event.block), name="inbox")
+        threads = [
+            threading.Thread(target=lambda copy=copy: [copy.append(b"x") for _ in range(40)]) for copy in chains
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        until_same(*chains, count=120)
+        for blocks in heard:
+            until(lambda blocks=blocks: len(blocks) == 120)
+            assert_causal(blocks, chain.id)
+
+
+def test_a_handler_that_raises_is_tried_again(chain: Chain) -> None:
+    """C17: with backoff, before the next block; the error is visible in `status()` until it is over."""
+    tries: list[bytes] = []
+    mended = threading.Event()
+
+    def handler(event: object) -> None:
+        assert isinstance(event, Arrived)
+        tries.append(event.block.payload)
+        if event.block.payload == b"2" and not mended.is_set():
+            raise RuntimeError("the app's database is away")
+
+    chain.follow(handler, name="inbox")
+    chain.append_many([b"1", b"2", b"3"])
+    until(lambda: tries.count(b"2") >= 2)
+    assert b"3" not in tries
+    assert "the app's database is away" in (chain.status().followers["inbox"] or "")
+    mended.set()
+    until(lambda: tries[-1] == b"3")
+    until(lambda: chain.status().followers["inbox"] is None)
+    assert tries == [b"1"] + [b"2"] * tries.count(b"2") + [b"3"]
+    assert tries.count(b"2") <= 8, "no pause between tries"
+
+
+def test_a_failing_handler_resumes_after_a_restart(tmp_path: Path, hub: MemoryHub) -> None:
+    """C17: the block that failed comes first after a restart. C16."""
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.create_chain("notes")
+        tried: list[bytes] = []
+
+        def fails(event: object) -> None:
+            assert isinstance(event, Arrived)
+            tried.append(event.block.payload)
+            if event.block.payload == b"2":
+                raise RuntimeError("no")
+
+        chain.follow(fails, name="inbox")
+        chain.append_many([b"1", b"2", b"3"])
+        until(lambda: b"2" in tried)
+    with open_node(tmp_path / "a", hub) as node:
+        got: list[bytes] = []
+        node.chain("notes").follow(lambda event: got.append(event.block.payload), name="inbox")  # type: ignore[union-attr]
+        until(lambda: len(got) == 2)
+        assert got == [b"2", b"3"]
+
+
+def test_rejected_on_purpose(tmp_path: Path, hub: MemoryHub) -> None:
+    """C17: `reject` sets one block aside with its reason, and goes on."""
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.create_chain("notes")
+        chain.append_many([b"1", b"2"])
+        feed = chain.follow(name="inbox")
+        event = feed.next(timeout=5)
+        assert isinstance(event, Arrived)
+        event.reject("not for me")
+        assert take(feed, 1) == [b"2"]
+        assert list(chain.rejected("inbox").values()) == ["not for me"]
+    with open_node(tmp_path / "a", hub) as node:
+        chain = node.chain("notes")
+        assert chain.follow(name="inbox").next(timeout=0) is None
+        assert list(chain.rejected("inbox").values()) == ["not for me"]
+        unnamed = chain.follow()
+        chain.append(b"3")
+        event = unnamed.next(timeout=5)
+        assert isinstance(event, Arrived)
+        with pytest.raises(InvalidInputError):
+            event.reject("unnamed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_ten_thousand_blocks_while_the_app_was_off(tmp_path: Path, hub: MemoryHub) -> None:
+    """C18: all are delivered at its next start, in bounded memory."""
+    total = 10_000
+    with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
+        chain = node.create_chain("notes")
+        copy = join(other, chain)
+        feed = copy.follow(name="inbox")
+        chain.append(b"seen")
+        assert take(feed, 1) == [b"seen"]
+        feed.close()
+        for start in range(0, total, 250):
+            chain.append_many([b"%d" % (start + index) + bytes(200) for index in range(250)])
+        until(lambda: len(copy) == total + 1, 60)
+    with open_node(tmp_path / "b", hub) as other:
+        copy = other.chain("notes")
+        feed = copy.follow(name="inbox")
+        tracemalloc.start()
+        count, named = 0, copy.id
+        for event in feed:
+            assert isinstance(event, Arrived)
+            if count:
+                assert event.block.prev == named, "out of order"
+            named = event.block.id
+            assert int(event.block.payload[:-200]) == count
+            event.ack()
+            count += 1
+            if count == total:
+                break
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert feed.next(timeout=0) is None
+        assert peak < 2 << 20, f"{peak} bytes"
+
+
+def test_two_consumers_are_independent(chain: Chain) -> None:
+    """C19: names have their own cursors; `reset` replays all."""
+    chain.append_many([b"1", b"2", b"3"])
+    one, other = chain.follow(name="one"), chain.follow(name="other")
+    assert take(one, 3) == [b"1", b"2", b"3"]
+    assert take(other, 1) == [b"1"]
+    one.close()
+    other.close()
+    chain.reset("one")
+    assert take(chain.follow(name="one"), 3) == [b"1", b"2", b"3"]
+    assert take(chain.follow(name="other"), 2) == [b"2", b"3"]
+
+
+def test_a_filter_moves_the_cursor_over_its_own_only(chain: Chain) -> None:
+    """C19: a consumer of one topic gets each of its blocks, and nothing else."""
+    for number in range(200):
+        chain.append(b"%d" % number, topics=["even" if number % 2 == 0 else "odd"], type="t" if number % 3 else "")
+    feed = chain.follow(name="even", topic="even")
+    assert take(feed, 100) == [b"%d" % number for number in range(0, 200, 2)]
+    assert feed.next(timeout=0) is None
+    feed.close()
+    chain.append(b"odd", topics=["odd"])
+    chain.append(b"even", topics=["even"])
+    assert take(chain.follow(name="even", topic="even"), 1) == [b"even"]
+    assert len(take(chain.follow(name="typed", type="t"), 133)) == 133
+
+
+def test_an_unnamed_follower_is_live_only(chain: Chain) -> None:
+    """C19: an unnamed feed starts now, and shows own blocks too."""
+    chain.append(b"before")
+    feed = chain.follow()
+    chain.append(b"after")
+    assert take(feed, 1) == [b"after"]
+    assert feed.next(timeout=0) is None
+
+
+# --- threads, asyncio, app loops ---------------------------------------------------------------------------------
+
+
+def fill(chain: Chain) -> list[bytes]:
+    payloads = [b"%d" % number for number in range(30)]
+    for payload in payloads[:15]:
+        chain.append(payload)
+    chain.append_many(payloads[15:])
+    return payloads
+
+
+def test_all_ways_give_the_same(chain: Chain) -> None:
+    """C48: iteration, a thread's callback, an app's loop and asyncio get the same blocks in the same order."""
+    results: dict[str, list[bytes]] = {"thread": [], "via": [], "asyncio": [], "iteration": []}
+    callers: set[str] = set()
+    calls: queue.Queue[object] = queue.Queue()
+
+    def keep(name: str):
+        def handler(event: object) -> None:
+            assert isinstance(event, Arrived)
+            results[name].append(event.block.payload)
+            if name == "via":
+                callers.add(threading.current_thread().name)
+
+        return handler
+
+    chain.follow(keep("thread"), name="thread")
+    chain.follow(keep("via"), name="via", via=calls.put)
+    payloads = fill(chain)
+    while len(results["via"]) < len(payloads):  # the app's own loop
+        call = calls.get(timeout=10)
+        assert callable(call)
+        call()
+    for event in chain.follow(name="iteration"):
+        assert isinstance(event, Arrived)
+        results["iteration"].append(event.block.payload)
+        if len(results["iteration"]) == len(payloads):
+            break
+
+    async def consume() -> None:
+        async for event in chain.follow(name="asyncio"):
+            keep("asyncio")(event)
+            if len(results["asyncio"]) == len(payloads):
+                return
+
+    asyncio.run(asyncio.wait_for(consume(), 10))
+    until(lambda: len(results["thread"]) == len(payloads))
+    assert results == dict.fromkeys(results, payloads)
+    assert callers == {threading.current_thread().name}
+
+
+def test_asyncio_waits_without_blocking_its_loop(chain: Chain) -> None:
+    """C48: `async for` inside a running loop, while another task of that loop appends."""
+
+    async def consume() -> list[bytes]:
+        got = []
+        async for event in chain.follow():
+            assert isinstance(event, Arrived)
+            got.append(event.block.payload)
+            if len(got) == 5:
+                break
+        return got
+
+    async def main() -> list[bytes]:
+        consumer = asyncio.create_task(consume())
+        for number in range(5):
+            await asyncio.sleep(0)
+            chain.append(b"%d" % number)
+        return await asyncio.wait_for(consumer, 10)
+
+    assert asyncio.run(main()) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_asyncio_feed_ends_when_it_is_closed(chain: Chain) -> None:
+    """C48: closing from a thread ends `async for`."""
+
+    async def main() -> int:
+        feed = chain.follow()
+        threading.Timer(0.05, feed.close).start()
+        return len([event async for event in feed])
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == 0
+
+
+def test_a_join_can_be_awaited(node: Node, hub: MemoryHub) -> None:
+    """C48: `await node.join(...)` in a running loop."""
+    chain = node.create_chain("notes")
+    chain.append(b"1")
+    uri = str(chain.invite())
+
+    async def main() -> list[bytes]:
+        with Node.in_memory(hub) as other:
+            copy = await asyncio.wait_for(_awaited(other.join(uri)), 10)
+            block = await copy.fetch(next(copy.blocks()))
+            return [block.payload]
+
+    async def _awaited(pending):
+        return await pending
+
+    assert asyncio.run(main()) == [b"1"]
+
+
+def test_a_dead_asyncio_loop_harms_nobody(chain: Chain) -> None:
+    """C48: an app that closes its loop while a feed waits in it does not break appends."""
+    loop = asyncio.new_event_loop()
+    feed = chain.follow()
+
+    async def consume() -> None:
+        async for _ in feed:
+            pass
+
+    task = loop.create_task(consume())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    chain.append(b"1")
+    assert len(chain) == 1
+    feed.close()
+
+
+def test_a_loop_that_is_gone_shows_in_the_status(chain: Chain) -> None:
+    """C17: `via` may raise, e.g. when the app's window is closed."""
+
+    def gone(_call: object) -> None:
+        raise RuntimeError("no window")
+
+    chain.follow(lambda _event: None, name="inbox", via=gone)
+    chain.append(b"1")
+    until(lambda: "no window" in (chain.status().followers["inbox"] or ""))
+
+
+def test_a_feed_closed_while_waiting(chain: Chain) -> None:
+    """C46: whoever waits in a feed comes to its end when it, the chain or the node is closed."""
+    ends: list[str] = []
+    feed = chain.follow()
+
+    def iterate() -> None:
+        for _ in feed:
+            pass
+        ends.append("over")
+
+    threads = [threading.Thread(target=iterate) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    feed.close()
+    for thread in threads:
+        thread.join(5)
+    assert ends == ["over", "over"]
+    with pytest.raises(ClosedError):
+        feed.next(timeout=0)
+    feed.close()
+
+
+def test_two_callbacks_of_one_name(chain: Chain) -> None:
+    """C46: closing ends both, whatever they are called."""
+    got: list[object] = []
+    chain.follow(got.append, name="same")
+    chain.follow(got.append, name="same")
+    chain.append(b"1")
+    until(lambda: got)
+    before = {thread.name for thread in threading.enumerate()}
+    assert "walytis-follow-same" in before
+    chain.close()
+    until(lambda: not any(thread.name == "walytis-follow-same" for thread in threading.enumerate()), 5)
+
+
+def test_a_consumer_that_ends_is_not_kept(chain: Chain) -> None:
+    """C17: a follower that was closed is in no status, and a feed that was closed is not told anything."""
+    for number in range(20):
+        feed = chain.follow(lambda _event: None, name=f"inbox {number}")
+        feed.close()
+    until(lambda: not any("walytis-follow" in thread.name for thread in threading.enumerate()), 5)
+    assert chain.status().followers == {}

@@ -1,0 +1,130 @@
+"""The programs in `examples/` run as their users run them: as processes, over real libp2p on loopback."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tools.conformance import ROOT
+
+EXAMPLES = ROOT / "examples"
+TESTED = {"terminal_chat.py", "shared_notes.py", "in_a_notebook.py"}
+WITHIN_S = 30
+
+
+class Program:
+    """A running example: its lines as they come."""
+
+    def __init__(self, process: subprocess.Popen[str], out: IO[str]) -> None:
+        self._process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=lambda: [self._lines.put(line.rstrip("\n")) for line in out])
+        self._reader.start()
+
+    def hear(self, text: str) -> str:
+        """The next line that holds a text; what comes before it is passed over."""
+        while text not in (line := self._lines.get(timeout=WITHIN_S)):
+            continue
+        return line
+
+    def say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> int:
+        """Ends its input, and waits for its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        code = self._process.wait(WITHIN_S)
+        self._reader.join(WITHIN_S)
+        return code
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+
+
+@contextmanager
+def running(folder: Path, name: str, *arguments: str) -> Iterator[Program]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command(name, *arguments),
+        cwd=folder, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            program = Program(process, process.stdout)
+            yield program
+            assert program.finish() == 0
+        finally:
+            process.kill()
+
+
+def run(folder: Path, name: str, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command(name, *arguments),
+        cwd=folder, env=environment, text=True, capture_output=True, timeout=WITHIN_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_each_example_has_a_test() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+@pytest.mark.slow
+@pytest.mark.libp2p
+def test_two_windows_chat(tmp_path: Path) -> None:
+    """C16: what came while the window was closed is shown when it is opened again, and nothing is shown twice."""
+    with running(tmp_path, "terminal_chat.py", "bob-and-alice") as alice:
+        uri = alice.hear("walytis:").split()[-1]
+        with running(tmp_path, "terminal_chat.py", "bob", uri) as bob:
+            bob.hear("you are in")
+            bob.say("hello")
+            assert alice.hear("hello").endswith(": hello")
+            alice.say("good morning")
+            assert bob.hear("morning").endswith(": good morning")
+        alice.say("are you there?")
+        with running(tmp_path, "terminal_chat.py", "bob") as bob:
+            assert bob.hear(":").endswith(": are you there?")
+
+
+@pytest.mark.slow
+@pytest.mark.libp2p
+def test_shared_notes(tmp_path: Path) -> None:
+    name = "shared_notes.py"
+    assert run(tmp_path, name, "alice", "list") == "no notes"
+    run(tmp_path, name, "alice", "set", "milk", "two litres")
+    with running(tmp_path, name, "alice", "serve") as alice:
+        uri = alice.hear("walytis:")
+        assert run(tmp_path, name, "bob", "join", uri) == "milk: two litres"
+        run(tmp_path, name, "bob", "set", "bread", "a loaf")
+        run(tmp_path, name, "bob", "set", "milk", "one litre")
+        with running(tmp_path, name, "bob", "serve"):
+            assert alice.hear("bread: a loaf, milk: one litre")
+    run(tmp_path, name, "alice", "remove", "milk")
+    assert run(tmp_path, name, "alice", "list") == "bread: a loaf"
+    wrong = subprocess.run(
+        command(name, "alice", "dance"),
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (1, "there is no command dance")
+
+
+@pytest.mark.slow
+def test_in_a_notebook(tmp_path: Path) -> None:
+    """C48: from a running asyncio loop."""
+    assert run(tmp_path, "in_a_notebook.py").splitlines()[-1] == "6 values, mean 20.50"

@@ -1,0 +1,176 @@
+"""`walytis run`: a node that stays, and the commands that reach it through its local socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+
+import psutil
+import pytest
+
+from frontends.directory import socket_path
+from tests.suites.command import WAIT_S, answer, eventually, failure, lines, running, started, walytis
+from walytis_core import InUseError, Node
+
+pytestmark = [pytest.mark.slow, pytest.mark.libp2p]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = tmp_path / "data"
+    answer(directory, "create", "notes")
+    for number in range(5):
+        answer(directory, "append", "notes", f"block {number}", "--topic", "t")
+    (directory.parent / "long.bin").write_bytes(os.urandom(200_000))
+    answer(directory, "append", "notes", "--file", str(directory.parent / "long.bin"))
+    return directory
+
+
+def outputs(directory, id):
+    commands = [
+        ["list"], ["log", "notes"], ["log", "notes", "--topic", "t", "-n", "2", "--oldest-first"], ["show", "notes", id],
+        ["graph", "notes"], ["verify"], ["invitations", "notes"], ["log", "none"], ["show", "notes", "nothing1"],
+    ]  # fmt: skip
+    done = [walytis(directory, *command, *form) for command in commands for form in ([], ["--json"])]
+    done.append(walytis(directory, "show", "notes", id, "--raw"))
+    return [(one.returncode, one.stdout, one.stderr) for one in done]
+
+
+@pytest.mark.timeout(180)
+def test_both_ways_give_the_same_output(directory):
+    """C51: through the socket of `walytis run`, or by opening the directory: the same output, to the byte."""
+    id = lines(directory, "log", "notes", "-n", "1")[0]["id"]
+    alone = outputs(directory, id)
+    with running(directory):
+        assert outputs(directory, id) == alone
+
+
+def test_what_is_appended_through_the_socket_is_on_disk(directory):
+    """C51: and content of any size goes through it."""
+    with running(directory):
+        small = answer(directory, "append", "notes", "through the socket", "--topic", "new")
+        long = answer(directory, "append", "notes", stdin=bytes(3_000_000))
+    assert lines(directory, "log", "notes", "-n", "2") == [long, small]
+    assert walytis(directory, "show", "notes", long["id"], "--raw").stdout == bytes(3_000_000)
+
+
+def test_the_socket_is_its_owners_and_is_gone_at_the_end(directory):
+    """C51, C46: mode 0600 in a folder of mode 0700; nothing is left of it, nor of the ready file."""
+    ready_file = directory.parent / "ready.json"
+    path = socket_path(directory)
+    with running(directory, "--ready-file", str(ready_file)) as process:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert json.loads(ready_file.read_text())["pid"] == process.pid
+        assert json.loads(ready_file.read_text())["addresses"]
+    assert not path.exists()
+    assert not ready_file.exists()
+    assert not psutil.pid_exists(process.pid) or psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_with_callers_waiting(directory, number):
+    """C46: also while others follow a chain through it."""
+    with running(directory) as process, started(directory, "follow", "notes", "--name", "x", "--json") as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(WAIT_S) == 0
+        _, err = follower.communicate(timeout=WAIT_S)
+        assert follower.returncode == 4
+        assert json.loads(err)["error"] == "UnavailableError"
+
+
+def test_a_directory_in_use_is_said_to_be(directory):
+    """C28: a second process gets `InUseError` at once."""
+    with running(directory):
+        assert failure(directory, "run")["error"] == "InUseError"
+        with pytest.raises(InUseError):
+            Node.open(directory)
+    with Node.open(directory):
+        told = failure(directory, "list")
+    assert (told["error"], told["exit_code"]) == ("InUseError", 3)
+    assert "walytis run" in told["hint"]
+
+
+def test_what_a_killed_one_left_is_replaced(directory):
+    """C28: the lock and the socket of a dead process are taken over."""
+    with started(directory, "run", "--json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.kill()
+        process.wait(WAIT_S)
+    assert socket_path(directory).is_socket()
+    assert len(answer(directory, "list")["chains"]) == 1
+    with running(directory):
+        assert len(answer(directory, "list")["chains"]) == 1
+
+
+def test_a_long_path_has_a_short_socket(tmp_path):
+    """C51: the kernel takes no socket path above about 100 bytes."""
+    directory = tmp_path / ("long" * 30)
+    path = socket_path(directory)
+    assert not path.is_relative_to(directory)
+    with running(directory):
+        assert path.is_socket()
+        answer(directory, "create", "notes")
+    assert not path.exists()
+    assert len(answer(directory, "list")["chains"]) == 1
+
+
+def test_nonsense_on_the_socket_ends_nothing(directory):
+    """C36: whatever a caller sends, the others are served."""
+    with running(directory):
+        for line in (b"\x00" * 100_000, b"{}\n", b'{"verb": "list", "arguments": {"x": 1}}\n', b"[" * 50_000 + b"\n"):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(WAIT_S)
+                caller.connect(str(socket_path(directory)))
+                caller.sendall(line)
+                caller.shutdown(socket.SHUT_WR)
+                assert b"failure" in caller.recv(1 << 20)
+        assert len(answer(directory, "list")["chains"]) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_chain_goes_from_one_command_to_another(directory, tmp_path):
+    """C51: invite, join, append and follow, all by commands, between two directories."""
+    other = tmp_path / "other"
+    with running(directory):
+        made = answer(directory, "invite", "notes")
+        assert made["served"] is True
+        steps = lines(other, "join", made["invitation"], "--name", "theirs")
+        assert (steps[-1]["event"], steps[-1]["blocks"], steps[-1]["name"]) == ("joined", 6, "theirs")
+        with started(directory, "follow", "notes", "--name", "inbox", "--limit", "7", "--json") as follower:
+            sent = answer(other, "append", "theirs", "from the other", "--wait", "20")
+            assert sent["peers"] == 1
+            out, err = follower.communicate(timeout=WAIT_S)
+        assert follower.returncode == 0, err.decode()
+        assert [json.loads(line)["id"] for line in out.splitlines()][-1] == sent["id"]
+        used = failure(tmp_path / "third", "join", made["invitation"])
+        assert (used["error"], used["exit_code"]) == ("JoinError", 5)
+    alone = walytis(directory, "append", "notes", "alone", "--wait", "0.5", "--json")
+    assert alone.returncode == 4
+    assert json.loads(alone.stdout)["peers"] == 0
+
+
+def test_a_named_follower_goes_on_where_it_was_killed(directory):
+    """C16: at least once, and never again after it was taken."""
+    with running(directory):
+        with started(directory, "follow", "notes", "--name", "inbox", "--json") as follower:
+            assert follower.stdout is not None
+            first = [json.loads(follower.stdout.readline())["id"] for _ in range(3)]
+            follower.kill()
+        everything = [block["id"] for block in lines(directory, "log", "notes", "--oldest-first")]
+        rest: list[str] = []
+        eventually(lambda: len(lines(directory, "list")) > 0 or True, "the node goes on")
+        with started(directory, "follow", "notes", "--name", "inbox", "--json") as follower:
+            assert follower.stdout is not None
+            while not rest or rest[-1] != everything[-1]:
+                rest.append(json.loads(follower.stdout.readline())["id"])
+        assert first == everything[:3]
+        assert rest == everything[len(everything) - len(rest) :]
+        assert len(rest) < len(everything)
+        assert set(first) | set(rest) == set(everything)

@@ -1,0 +1,77 @@
+"""The tutorial says what is true: each chapter is run from its Markdown, and prints what stands below each snippet."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tools.conformance import ROOT
+
+FOLDER = ROOT / "docs" / "tutorial"
+CHAPTERS = sorted(FOLDER.glob("[0-9]*.md"))
+REAL_NETWORK = {"01-blocks.md", "02-invite-and-join.md"}
+
+
+class Snippet(NamedTuple):
+    """A piece of code on a page, the line it begins at, and what the page says it prints; None where it is silent."""
+
+    code: str
+    line: int
+    prints: str | None
+
+
+def snippets(page: str) -> Iterator[Snippet]:
+    fence = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
+    for found in fence.finditer(page):
+        yield Snippet(found[1], page[: found.start(1)].count("\n"), found[2])
+
+
+def run(chapter: Path) -> list[str]:
+    """Runs a chapter in one namespace; gives the snippets that print something else than the page says."""
+    names: dict[str, Any] = {"__name__": "tutorial"}
+    wrong = []
+    for code, line, prints in snippets(chapter.read_text(encoding="utf-8")):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile("\n" * line + code, str(chapter), "exec"), names)
+        if prints is not None and out.getvalue() != prints:
+            wrong.append(f"{chapter.name}:{line}: says {prints!r}, prints {out.getvalue()!r}")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "chapter",
+    [
+        pytest.param(chapter, marks=[pytest.mark.slow, pytest.mark.libp2p] if chapter.name in REAL_NETWORK else [])
+        for chapter in CHAPTERS
+    ],
+    ids=lambda chapter: chapter.stem,
+)
+def test_a_chapter_does_what_it_says(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C48: the same API from threads, from a running asyncio loop, and by iteration. C46: nothing is left running."""
+    monkeypatch.chdir(tmp_path)
+    before = set(threading.enumerate())
+    assert run(chapter) == []
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("walytis")]
+    assert left == [], "a chapter closes what it opens"
+
+
+def test_the_index_lists_the_chapters() -> None:
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((\d\d-[\w-]+\.md)\)", index) == [chapter.name for chapter in CHAPTERS]
+    for chapter, following in zip(CHAPTERS, CHAPTERS[1:], strict=False):
+        assert f"({following.name})" in chapter.read_text(encoding="utf-8").splitlines()[-1], "each leads to the next"
+
+
+def test_every_box_of_output_belongs_to_a_snippet() -> None:
+    for chapter in CHAPTERS:
+        page = chapter.read_text(encoding="utf-8")
+        boxes = len(re.findall(r"^```text$", page, flags=re.MULTILINE))
+        assert boxes == sum(snippet.prints is not None for snippet in snippets(page)), chapter.name

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from frontends import doctor
+from walytis_core import Node
+
+
+def finding(directory, check):
+    return next(found for found in doctor.examine(directory) if found.check == check)
+
+
+def test_the_quick_checks_pass_on_a_fresh_directory(tmp_path):
+    directory = tmp_path / "data"
+    for check in ("Python", "SQLite", "directory", "disk", "lock", "clock"):
+        assert finding(directory, check).level == "ok", check
+    assert not directory.exists()  # looking changes nothing
+
+
+def test_keys_that_others_can_read_are_found(tmp_path):
+    with Node.in_memory():
+        pass
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    (keys / "node").write_bytes(bytes(32))
+    (keys / "node").chmod(0o644)
+    found = finding(tmp_path, "directory")
+    assert found.level == "bad"
+    assert "chmod" in found.remedy
+
+
+def test_a_directory_that_is_a_file_is_found(tmp_path):
+    (tmp_path / "file").touch()
+    assert finding(tmp_path / "file", "directory").level == "bad"
+
+
+def test_little_space_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "_MIN_FREE", 1 << 60)
+    found = finding(tmp_path, "disk")
+    assert (found.level, bool(found.remedy)) == ("bad", True)
+
+
+@pytest.mark.parametrize("attribute", ["_PYTHONS", "_SQLITE"])
+def test_old_versions_are_found(tmp_path, monkeypatch, attribute):
+    monkeypatch.setattr(doctor, attribute, ((9, 0), (9, 9)) if attribute == "_PYTHONS" else (9, 0))
+    found = finding(tmp_path, "Python" if attribute == "_PYTHONS" else "SQLite")
+    assert (found.level, bool(found.remedy)) == ("bad", True)
+
+
+def test_a_check_that_fails_is_a_finding_and_the_others_go_on(tmp_path, monkeypatch):
+    def broken(_directory):
+        raise OSError("no such luck")
+
+    monkeypatch.setattr(doctor, "_clock", broken)
+    monkeypatch.setattr(doctor, "_network", lambda _directory: doctor.Finding("network", "ok", "not tried"))
+    found = list(doctor.examine(tmp_path))
+    assert [each.check for each in found if each.level == "bad"] == ["clock"]
+    assert found[-1].check == "network"
+
+
+@pytest.mark.slow
+@pytest.mark.libp2p
+def test_the_round_trip_works_here(tmp_path):
+    assert finding(tmp_path / "data", "network").level == "ok"

@@ -1,0 +1,412 @@
+"""Views: what they cost, what they say changed, and what they do about damage, waits and restarts.
+
+That the state is right, for any order of arrival, is tests/properties/test_views.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.suites.folding import CUT, MALFORMED, NEVER, PLAIN, PREFIX, WAIT, Counts, expected, recorder
+from walytis_core.block import Block, Content, Place, create, draft
+from walytis_core.cid import RAW_PREFIX, BlockId, Cid
+from walytis_core.errors import NotFoundError
+from walytis_core.fold import kept
+from walytis_core.layer import Layer
+from walytis_core.policy import Policy, create_genesis
+from walytis_core.signer import Ed25519Signer
+from walytis_core.standing import OBEYED, Void, Wait
+from walytis_core.store.memory import MemoryChain, MemoryStore
+from walytis_core.store.port import Commit, Query, Row
+from walytis_core.store.sqlite import SqliteStore
+from walytis_core.view import UNFOLDED, View
+
+SIGNERS = [Ed25519Signer(bytes([n + 1]) * 32) for n in range(3)]
+GENESIS = create_genesis(SIGNERS[0], Policy(None, "everyone"), bytes(16), 0)
+
+
+class DamagedChain(MemoryChain):
+    """A chain that has set the bytes of some blocks aside."""
+
+    def __init__(self) -> None:
+        super().__init__(GENESIS, MemoryStore()._numbers)
+        self.lost: set[bytes] = set()
+
+    def encoded(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {id: data for id, data in super().encoded(ids).items() if id not in self.lost}
+
+    def query(self, query: Query, newest_first: bool, limit: int) -> list[Row]:
+        rows = super().query(query, newest_first, 1 << 30)
+        return [row for row in rows if row.id not in self.lost][:limit]
+
+
+class World:
+    """A chain with a view of the recorder layer, told what is committed."""
+
+    def __init__(self, store: Any = None, layer: Layer | None = None, **options: Any) -> None:
+        self.counts = Counts()
+        self.layer = layer or recorder(self.counts, **options)
+        self.store = store or DamagedChain()
+        self.others: dict[BlockId, MemoryChain] = {}
+        self.blocks: dict[BlockId, Block] = {GENESIS.id: GENESIS}
+        self.open()
+
+    def open(self) -> None:
+        self.view = View(self.layer, self.store, self.others.get)
+
+    def make(
+        self, prev: Block = GENESIS, payload: bytes | Content = PLAIN, author: int = 0, *parents: Block, **options: Any
+    ) -> Block:
+        """A block on top of `prev`, not committed."""
+        signer = SIGNERS[author]
+        seq = prev.seq + 1 if prev.author == signer.key else 0
+        height = 1 + max(block.height for block in (prev, *parents))
+        named = tuple(sorted(parent.id for parent in parents))
+        options.setdefault("type", PREFIX + "x")
+        return create(signer, Place(GENESIS.id, seq, prev.id, named, height), draft(payload, **options), 0)
+
+    def line(self, length: int, prev: Block = GENESIS, author: int = 0, **options: Any) -> list[Block]:
+        """Blocks by one author, each on top of the one before, not committed."""
+        made: list[Block] = []
+        for _ in range(length):
+            made.append(self.make(made[-1] if made else prev, PLAIN, author, **options))
+        return made
+
+    def take(self, *blocks: Block) -> tuple[BlockId, ...]:
+        self.store.commit(Commit(blocks=blocks))
+        self.blocks.update((block.id, block) for block in blocks)
+        return self.view.arrived(blocks)
+
+    def check(self, *gone: Block) -> None:
+        plain = expected(self.layer, self.blocks, set(self.blocks) - {block.id for block in gone})
+        for key, state in plain.states.items():
+            assert self.view.state_of(key) == state
+            assert self.view.value_of(key) == plain.values[key]
+        assert {id: self.view.standing(id) for id in self.blocks} == plain.standings
+
+
+# --- cost --------------------------------------------------------------------------------------------------------
+
+
+def test_blocks_in_order_cost_a_step_each():
+    """C52: incremental."""
+    world = World()
+    line = world.line(200)
+    for at in range(0, 200, 20):
+        world.take(*line[at : at + 20])
+    assert world.counts.steps == [block.id for block in line]
+    world.check()
+
+
+@pytest.mark.parametrize("depth", [1, 50, 300, 900])
+def test_late_blocks_that_arrive_together_cost_one_refold_from_the_lowest(depth):
+    """C52: late blocks that arrive together cost one re-fold."""
+    world = World()
+    line = world.line(1000)
+    world.take(*line)
+    late = world.line(30, line[-depth - 30], author=1)
+    world.counts.clear()
+    world.take(*late)
+    world.check()
+    assert len(world.counts.steps) <= 4 * (depth + 60) + 128
+    assert len(set(world.counts.steps)) == len(world.counts.steps)
+
+
+def test_blocks_that_are_not_obeyed_cost_no_refold():
+    world = World()
+    line = world.line(200)
+    world.take(*line)
+    world.counts.clear()
+    world.take(world.make(GENESIS, NEVER, 1))
+    assert world.counts.steps == []
+    world.check()
+
+
+def test_a_late_block_folds_only_its_key_again():
+    """C52: only their `key` where the layer gives one."""
+    world = World(key=lambda block: block.topics[0])
+    line: list[Block] = []
+    for at in range(300):
+        line.append(world.make(line[-1] if line else GENESIS, topics=[f"object {at % 10}"]))
+    world.take(*line)
+    world.counts.clear()
+    late = world.make(GENESIS, PLAIN, 1, topics=["object 3"])
+    world.take(late)
+    assert set(world.counts.steps) == {late.id, *(block.id for block in line[3::10])}
+    assert len(world.counts.steps) == 31
+    assert set(world.view.keys()) == {f"object {at}" for at in range(10)}
+    world.check()
+
+
+def test_a_restart_goes_on_from_where_it_was():
+    """C52: after a restart nothing is folded, or checked, again."""
+    world = World()
+    line = world.line(300)
+    world.take(*line[:250])
+    world.view.save()
+    world.open()
+    world.store.commit(Commit(blocks=line[250:]))
+    world.counts.clear()
+    assert world.view.arrived() == ()
+    assert world.counts.steps == world.counts.checks == [block.id for block in line[250:]]
+    assert [id for id, _ in world.view.state] == [block.id for block in line]
+
+
+def test_a_restart_finds_snapshots():
+    """C52: a late block after a restart does not fold from nothing."""
+    world = World()
+    line = world.line(1000)
+    world.take(*line)
+    world.view.save()
+    world.open()
+    world.counts.clear()
+    world.take(world.make(line[-20], PLAIN, 1))
+    assert 0 < len(world.counts.steps) < 200
+    world.check()
+
+
+def test_it_saves_by_itself_now_and_then():
+    world = World()
+    line = world.line(3000)
+    for at in range(0, 3000, 100):
+        world.take(*line[at : at + 100])
+    world.open()
+    world.counts.clear()
+    world.view.arrived()
+    assert len(world.counts.steps) < 1100
+
+
+def test_what_is_saved_does_not_pile_up():
+    """Snapshots are few, and what is no longer used is removed."""
+    world = World()
+    line = world.line(1500)
+    for at in range(0, 1500, 30):
+        world.take(*line[at : at + 30])
+        world.view.save()
+    world.take(*world.line(60, line[700], author=1))
+    world.view.save()
+    blobs = world.store.items(f"view/{PREFIX}blob/")
+    assert len(blobs) <= len(kept(1560)) + 1560 // 256 + 1
+    assert sum(map(len, blobs.values())) < 2_000_000
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000, 16_383, 16_384, 100_000, 1_000_000])
+def test_snapshots_are_few_and_near(count):
+    places = kept(count)
+    spacing = 64 * max(1, 2 ** ((count // 16_384).bit_length()))
+    assert len(places) <= 2 * count.bit_length()
+    assert all(0 < place <= count for place in places)
+    for distance in (1, 64, 300, 5000, 60_000):
+        if distance * 4 + 2 * spacing < count:
+            below = max(place for place in places if place <= count - distance)
+            assert count - below <= 4 * distance + 2 * spacing
+
+
+def test_snapshots_that_are_kept_were_kept_before():
+    """Nothing has to be folded again to have them."""
+    for count in range(1, 40_000):
+        if count % 64 == 0:
+            assert kept(count) - {count} <= kept(count - 64)
+
+
+# --- revisions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(126, 131))
+def test_a_snapshot_is_not_used_for_the_block_it_ends_with(at):
+    """C52: revision, right at the place of a snapshot."""
+    world = World()
+    line = world.line(at - 1)
+    gone = world.make(line[-1], PLAIN, 1)
+    after = world.line(140 - at, line[-1], author=2)
+    world.take(*line, gone, *after)
+    world.store.commit(Commit(unfold=[gone.id]))
+    assert world.view.revised([gone.id]) == ()
+    world.check(gone)
+    assert world.view.standing(gone.id) == UNFOLDED
+    world.store.commit(Commit(refold=[gone.id]))
+    world.view.arrived()
+    assert world.view.revised([gone.id]) == ()
+    world.check()
+
+
+def test_it_says_whose_standing_changed():
+    world = World()
+    line = world.line(20)
+    assert world.take(*line) == ()
+    odd = tuple(block.id for block in line if block.id[-1] % 2)
+    cut = world.make(line[-1], CUT, 1)
+    assert world.take(cut) == odd
+    assert world.view.standing(odd[0]) == Void("cut")
+    world.check()
+    world.store.commit(Commit(unfold=[cut.id]))
+    assert world.view.revised([cut.id]) == odd
+    assert world.view.standing(odd[0]) == OBEYED
+    world.check(cut)
+
+
+def test_a_revision_that_nobody_told_is_found_after_a_restart():
+    """C52: a crash between the commit and what the view is told."""
+    world = World()
+    line = world.line(20)
+    fork = world.make(line[4], b"fork")
+    world.take(*line, fork)
+    world.view.save()
+    world.store.commit(Commit(unfold=[fork.id]))
+    world.open()
+    world.view.arrived()
+    world.check(fork)
+
+
+def test_removed_authors_are_read_from_the_value():
+    plain = recorder()
+    layer = Layer(PREFIX, plain.check, plain.step, plain.finish, removed=lambda v: frozenset(v[:1]), initial=[])
+    world = World(layer=layer)
+    block = world.make()
+    world.take(block)
+    assert world.view.removed == {block.id}
+    assert World().view.removed == frozenset()
+
+
+# --- waits -------------------------------------------------------------------------------------------------------
+
+
+def elsewhere() -> tuple[MemoryChain, Block]:
+    """Another chain, and a block that it does not hold yet."""
+    genesis = create_genesis(SIGNERS[1], Policy(None, "everyone"), bytes(16), 0)
+    block = create(SIGNERS[1], Place(genesis.id, 1, genesis.id, (), 1), draft(b""), 0)
+    return MemoryStore().create_chain(genesis, "other"), block
+
+
+@pytest.mark.parametrize("restarts", ["never", "before", "after"])
+def test_a_block_waits_until_the_other_chain_holds_the_heads(restarts):
+    """C52: what waits is not in the state; when it need not wait any more, it is folded in at its place."""
+    other, head = elsewhere()
+    world = World()
+    world.others[other.id] = other
+    first, second = world.make(GENESIS, WAIT + other.id + head.id), world.make(GENESIS, PLAIN, 1)
+    child = world.make(first)
+    world.take(first, second, child)
+    assert world.view.standing(first.id) == Wait(other.id, (head.id,))
+    assert world.view.awaited == {other.id}
+    assert {id for id, _ in world.view.state} == {second.id, child.id}
+    world.view.save()
+    if restarts == "before":
+        world.open()
+        world.view.arrived()
+    assert world.view.resolved(other.id) == world.view.resolved(GENESIS.id) == ()
+    other.commit(Commit(blocks=[head]))
+    if restarts == "after":
+        world.open()
+    assert world.view.resolved(other.id) == (first.id,)
+    assert world.view.standing(first.id) == OBEYED
+    assert world.view.awaited == frozenset()
+    assert {id for id, _ in world.view.state} == {first.id, second.id, child.id}
+    assert world.view.resolved(other.id) == ()
+    world.view.save()
+    assert world.store.items(f"view/{PREFIX}wait/") == {}
+
+
+def test_nothing_is_checked_again_for_a_chain_that_nothing_waits_for():
+    other, head = elsewhere()
+    world = World()
+    world.take(world.make(GENESIS, WAIT + other.id + head.id))
+    world.counts.clear()
+    world.view.resolved(BlockId.of(b"a third chain"))
+    assert world.counts.checks == []
+    world.view.resolved(other.id)
+    assert len(world.counts.checks) == 1
+
+
+# --- bad blocks, damage, versions --------------------------------------------------------------------------------
+
+
+def test_payloads_that_do_not_parse_and_long_ones_are_void():
+    world = World()
+    bad = world.make(GENESIS, MALFORMED)
+    long = world.make(bad, Content(Cid.of(b"", RAW_PREFIX), 1 << 20))
+    world.take(bad, long)
+    assert isinstance(world.view.standing(bad.id), Void)
+    assert isinstance(world.view.standing(long.id), Void)
+    assert world.counts.checks == [bad.id]
+    assert world.view.state == []
+
+
+def test_other_blocks_are_obeyed_and_unknown_ones_not_found():
+    world = World()
+    block = world.make(GENESIS, NEVER, type="other/x")
+    world.take(block)
+    assert world.view.standing(block.id) == world.view.standing(GENESIS.id) == OBEYED
+    assert world.counts.checks == []
+    with pytest.raises(NotFoundError):
+        world.view.standing(BlockId.of(b"unknown"))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_damaged_block_waits_for_its_bytes(restart):
+    """C24, C52: a block whose bytes are lost leaves the state, and comes back when it is healed."""
+    world = World()
+    line = world.line(30)
+    world.take(*line)
+    world.store.lost.add(line[20].id)
+    world.take(world.make(GENESIS, PLAIN, 1))
+    assert world.view.standing(line[20].id) == Wait(GENESIS.id, (line[20].id,))
+    assert line[20].id not in {id for id, _ in world.view.state}
+    assert len(world.view.state) == 30
+    if restart:
+        world.view.save()
+        world.open()
+        world.view.arrived()
+    world.store.lost.clear()
+    assert world.view.revised([line[20].id]) == ()
+    world.check()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_block_that_was_damaged_when_it_came_is_taken_in_when_healed(restart):
+    world = World()
+    line = world.line(30)
+    world.store.lost.add(line[20].id)
+    world.take(*line)
+    assert len(world.view.state) == 29
+    world.view.save()
+    world.store.lost.clear()
+    if restart:
+        world.open()
+    world.view.revised([line[20].id])
+    world.check()
+
+
+def test_a_new_version_of_the_layer_folds_from_nothing():
+    world = World()
+    line = world.line(10)
+    world.take(*line)
+    world.view.save()
+    world.layer = recorder(world.counts, version=2)
+    world.open()
+    world.counts.clear()
+    world.view.arrived()
+    assert world.counts.steps == [block.id for block in line]
+    world.check()
+
+
+def test_it_works_on_sqlite():
+    """C52: on the store of a real node."""
+    store = SqliteStore.open_memory()
+    world = World(store.create_chain(GENESIS, "chain"), key=lambda block: block.topics[0] if block.topics else None)
+    line = world.line(100)
+    topics = world.line(100, line[10], author=1, topics=["a"])
+    world.take(*line)
+    world.take(*topics[:50])
+    world.view.save()
+    world.open()
+    world.take(*topics[50:], world.make(line[50], CUT, 2))
+    world.check()
+    gone = topics[-1]
+    world.store.commit(Commit(unfold=[gone.id]))
+    world.view.revised([gone.id])
+    world.check(gone)
+    store.close()
