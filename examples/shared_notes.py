@@ -25,7 +25,7 @@ MAX_TEXT_BYTES = 16 * 1024
 # --- the rules: pure functions -----------------------------------------------------------------------------------
 
 
-def check(block: Block, past: object) -> Standing:
+def check(block: Block, _past: object) -> Standing:
     """Counts blocks that hold a title and a text, or a title alone where a note is removed."""
     match block.type, decode(block.payload, max_bytes=MAX_TEXT_BYTES, max_depth=1):  # what cannot be read is void
         case ("note/set", [str(), str()]) | ("note/removed", [str()]):

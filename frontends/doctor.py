@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -78,29 +79,47 @@ def _python(_directory: Path) -> Finding:
 
 
 def _packages(_directory: Path) -> Finding:
-    from packaging.requirements import Requirement  # noqa: PLC0415 - may be missing: then that is the finding
-
     try:
-        listed = [Requirement(line) for line in metadata.requires("walytis-stack") or ()]
+        listed = metadata.requires("walytis-stack") or []
     except metadata.PackageNotFoundError:
-        return Finding(
-            "packages", _WARN, "walytis-stack is not installed, only imported", "pip install 'walytis-stack[frontends]'"
-        )
+        remedy = "pip install 'walytis-stack[frontends]'"
+        return Finding("packages", _WARN, "walytis-stack is not installed, only imported", remedy)
     wrong: list[str] = []
     right: list[str] = []
-    for requirement in listed:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": "frontends"}):
+    for line in listed:
+        wanted, _, marker = line.partition(";")
+        if marker and not re.search(r"""extra == ['"]frontends['"]""", marker):
             continue
+        name = re.split(r"[^\w.-]", wanted, maxsplit=1)[0]
         try:
-            version = metadata.version(requirement.name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            wrong.append(f"{name} is missing")
             continue
-        fits = requirement.specifier.contains(version, prereleases=True)
-        (right if fits else wrong).append(f"{requirement.name} {version}")
+        (right if fits(version, wanted) else wrong).append(f"{name} {version}")
     if wrong:
         return Finding("packages", _BAD, ", ".join(wrong), "pip install --upgrade 'walytis-stack[frontends]'")
     return Finding("packages", _OK, ", ".join(right))
+
+
+def fits(version: str, wanted: str) -> bool:
+    """Whether a version meets a requirement such as ``trio<1,>=0.30``; only the comparisons that ours use."""
+    have = _numbers(version)
+    for how, bound in re.findall(r"(==|>=|<)\s*([\d.]+)", wanted):
+        if how == "<" and not have < _numbers(bound):
+            return False
+        if how == ">=" and not have >= _numbers(bound):
+            return False
+        if how == "==" and have != _numbers(bound):
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]  # * always matches
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _sqlite(_directory: Path) -> Finding:

@@ -57,7 +57,7 @@ def read_line(stream: Reads, *, max_bytes: int = MAX_LINE_BYTES) -> Message | No
         raise FailedError.usage("a line was cut short, or is too long")
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FailedError.usage("a line holds no JSON") from error
     if not isinstance(message, dict):
         raise FailedError.usage("a line holds no JSON object")

@@ -206,15 +206,14 @@ def ask(
     Raises:
         FailedError: What the verb failed with, or that the node went away.
     """
-    with connection, connection.makefile("rwb") as stream:
-        try:
-            request = {"verb": verb, "arguments": arguments, "content": content is not None, "paced": paced}
-            write_line(stream, request)
+    try:
+        with connection, connection.makefile("rwb") as stream:
+            write_line(stream, {"verb": verb, "arguments": arguments, "content": content is not None, "paced": paced})
             if content is not None:
                 _send_content(stream, content)
             yield from _answers(stream, paced=paced)
-        except OSError as error:
-            raise _went_away() from error
+    except OSError as error:  # also when the stream is closed and cannot send what is left
+        raise _went_away() from error
 
 
 def _answers(stream: BufferedRWPair, *, paced: bool) -> Iterator[Form]:

@@ -12,7 +12,7 @@ import os
 from walytis_core.cid import BlockId
 from walytis_core.errors import UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
-from walytis_core.keys import Keys
+from walytis_core.keys import Keys, read_seed
 from walytis_core.policy import Genesis
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.port import ChainStore
@@ -41,7 +41,8 @@ class OwnAuthor:
         self._is_replaceable = given is None and genesis.policy.writers is None
         start = store.get(_START)
         self.start = None if start is None else BlockId(start)
-        seed = keys.get(self._name)
+        self._is_unsure = store.get(_UNSURE) is not None
+        seed = read_seed(keys, self._name)
         self.signer: Signer = given or Ed25519Signer(seed or self._fresh())
         if is_copy:
             self._doubt()
@@ -49,7 +50,7 @@ class OwnAuthor:
     @property
     def is_unsure(self) -> bool:
         """Whether peers may hold newer blocks by this key than we do."""
-        return self._store.get(_UNSURE) is not None
+        return self._is_unsure
 
     def require_sure(self) -> None:
         """Raises `UnavailableError` while appending could fork the author."""
@@ -66,7 +67,7 @@ class OwnAuthor:
 
     def set_unsure(self) -> None:
         """A given key is used for the first time here: what it wrote elsewhere is not known yet."""
-        self._store.put(_UNSURE, b"1")
+        self._set_unsure(b"1")
 
     def tell(self, change: Change) -> None:
         """A change of the chain; called under the engine's lock."""
@@ -77,7 +78,11 @@ class OwnAuthor:
             case Forked(author, _) if author == self.signer.key:
                 self._doubt()
             case Synced() if self.is_unsure:
-                self._store.put(_UNSURE, None)
+                self._set_unsure(None)
+
+    def _set_unsure(self, value: bytes | None) -> None:
+        self._store.put(_UNSURE, value)
+        self._is_unsure = value is not None
 
     def _doubt(self) -> None:
         if self._is_replaceable:

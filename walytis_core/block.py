@@ -24,6 +24,7 @@ from walytis_core.signer import BLOCK_CONTEXT, MULTIKEY_PREFIX, SIGNATURE_BYTES,
 VERSION: Final = 1
 _FIELDS: Final = 12
 _ARRAY, _MAP, _TEXT, _BYTES, _UINT = 0x80, 0xA0, 0x60, 0x40, 0x00
+_BYTES_OF: Final = tuple(bytes((byte,)) for byte in range(256))
 _NULL: Final = b"\xf6"
 _LINK: Final = bytes.fromhex("d82a582500")  # tag 42, 37 bytes, the multibase 0x00
 _BLOCK_LINK: Final = _LINK + DAG_CBOR_PREFIX
@@ -160,10 +161,14 @@ def draft(
     for topic in kept:
         size = len(_utf8(topic, "a topic"))
         _require(0 < size <= Limits.max_topic_bytes, f"a topic has 1 to {Limits.max_topic_bytes} bytes of UTF-8")
-    _require(len(set(kept)) == len(kept), "topics must be distinct")
-    _require(len(_utf8(type, "the type")) <= Limits.max_type_bytes, f"a type has at most {Limits.max_type_bytes} bytes")
+    _require(len(kept) < 2 or len(set(kept)) == len(kept), "topics must be distinct")
+    if type != "":
+        size = len(_utf8(type, "the type"))
+        _require(size <= Limits.max_type_bytes, f"a type has at most {Limits.max_type_bytes} bytes")
     _check_body(body)
-    extension = dict(ext or {})
+    if not ext:
+        return Draft(body, kept, type)
+    extension = dict(ext)
     _require(all(isinstance(value, bytes) for value in extension.values()), "values of ext are bytes")
     _require(len(_encode_ext(extension)) <= Limits.max_ext_bytes, f"ext has at most {Limits.max_ext_bytes} bytes")
     return Draft(body, kept, type, extension)
@@ -232,7 +237,7 @@ def _utf8(text: str, what: str) -> bytes:
 def _head(major: int, value: int) -> bytes:
     """The minimal head of a CBOR item (RFC 8949, section 3)."""
     if value < 24:
-        return bytes((major | value,))
+        return _BYTES_OF[major | value]
     for code, width in ((24, 1), (25, 2), (26, 4)):
         if value < 1 << 8 * width:
             return bytes((major | code,)) + value.to_bytes(width, "big")
@@ -249,6 +254,8 @@ def _encode_content(content: Content) -> bytes:
 
 
 def _encode_ext(ext: Mapping[str, bytes]) -> bytes:
+    if not ext:
+        return _BYTES_OF[_MAP]
     keys = sorted((_utf8(key, "a key of ext") for key in ext), key=lambda key: (len(key), key))
     items = ((key, ext[key.decode("utf-8")]) for key in keys)
     body = b"".join(_head(_TEXT, len(key)) + key + _head(_BYTES, len(value)) + value for key, value in items)

@@ -96,15 +96,19 @@ class Entries:
     """The sorted list of one fold.
 
     Args:
-        shelf: Where segments are kept.
-        segments: What `to_value` gave.
+        shelf: Where segments are kept, but for the last one: most folds have no other.
+        segments: The segments before the last, and the rows of the last, as `to_value` gave them.
+        last: See there.
     """
 
-    def __init__(self, shelf: Shelf, segments: Sequence[Any] = ()) -> None:
+    def __init__(self, shelf: Shelf, segments: Sequence[Any] = (), last: Sequence[Any] = ()) -> None:
         self._shelf = shelf
         self._segments = [
             _Segment(Position(height, id), size, waits, number, None) for height, id, size, waits, number in segments
         ]
+        if last:
+            rows = _from_value(last)
+            self._segments.append(_Segment(rows[0].place, len(rows), False, None, rows))
 
     def __len__(self) -> int:
         return sum(segment.size for segment in self._segments)
@@ -159,15 +163,22 @@ class Entries:
 
     def flush(self) -> None:
         """Keeps what changed; only the last segment stays in memory."""
-        for segment in self._segments:
+        for segment in self._segments[:-1]:
             if segment.rows is not None:
                 self._keep(segment, segment.rows)
-        for segment in self._segments[:-1]:
-            segment.rows = None
+                segment.rows = None
 
-    def to_value(self) -> Value:
-        """The list of segments, for the head; after `flush`."""
-        return [[s.first.height, bytes(s.first.id), s.size, s.waits, s.number] for s in self._segments]
+    def to_value(self) -> tuple[Value, Value]:
+        """For the head: the segments before the last, and the rows of the last."""
+        if not self._segments:
+            return [], []
+        self.flush()
+        rows, last = self._rows(len(self._segments) - 1), self._segments[-1]
+        if last.number is not None:
+            self._shelf.drop(last.number)
+            last.number = None
+        segments: Value = [[s.first.height, bytes(s.first.id), s.size, s.waits, s.number] for s in self._segments[:-1]]
+        return segments, _to_value(rows)
 
     def _segment_of(self, place: Position) -> int:
         return max(bisect_right(self._segments, place, key=lambda segment: segment.first) - 1, 0)
@@ -177,10 +188,7 @@ class Entries:
         if segment.rows is None:
             if sum(other.rows is not None for other in self._segments) >= _LOADED:
                 self.flush()
-            segment.rows = [
-                Entry(Position(height, BlockId(id)), from_value(standing))
-                for height, id, standing in read(self._shelf.get(segment.number or 0))
-            ]
+            segment.rows = _from_value(read(self._shelf.get(segment.number or 0)))
         return segment.rows
 
     def _changed(self, index: int) -> None:
@@ -204,8 +212,15 @@ class Entries:
     def _keep(self, segment: _Segment, rows: list[Entry]) -> None:
         if segment.number is None:
             segment.waits = any(isinstance(entry.standing, Wait) for entry in rows)
-            data: Value = [[place.height, bytes(place.id), to_value(standing)] for place, standing in rows]
-            segment.number = self._shelf.keep(cbor.encode(data))
+            segment.number = self._shelf.keep(cbor.encode(_to_value(rows)))
+
+
+def _to_value(rows: Sequence[Entry]) -> Value:
+    return [[place.height, bytes(place.id), to_value(standing)] for place, standing in rows]
+
+
+def _from_value(rows: Sequence[Any]) -> list[Entry]:
+    return [Entry(Position(height, BlockId(id)), from_value(standing)) for height, id, standing in rows]
 
 
 def _place(entry: Entry) -> Position:

@@ -64,11 +64,13 @@ class Fold:
         store: The chain's blocks and values.
         path: Where the layer's values are kept.
         key: The key of all its blocks.
+        at_hand: Some blocks that need not be read again.
     """
 
-    def __init__(self, layer: Layer, store: ChainStore, path: str, key: Key) -> None:
+    def __init__(self, layer: Layer, store: ChainStore, path: str, key: Key, at_hand: Mapping[bytes, Block]) -> None:
         self._layer = layer
         self._store = store
+        self._at_hand = at_hand
         self.key = key
         self._head = f"{path}fold/{name_of(key)}"
         self._mark = f"{path}wait/{name_of(key)}"
@@ -82,9 +84,9 @@ class Fold:
             self._snapshots: list[Snapshot] = []
             self._obeyed, self._at, self.state = 0, None, self._initial()
         else:
-            _, next, trash, segments, snapshots, self._obeyed, at, state = read(data)
+            _, next, trash, segments, last, snapshots, self._obeyed, at, state = read(data)
             self._shelf = Shelf(store, blobs, next, trash)
-            self._entries = Entries(self._shelf, segments)
+            self._entries = Entries(self._shelf, segments, last)
             self._snapshots = [Snapshot(Position(h, BlockId(id)), n, number) for h, id, n, number in snapshots]
             self._at, self.state = at and Position(at[0], BlockId(at[1])), read(state)
         self._reached = self._obeyed
@@ -197,10 +199,14 @@ class Fold:
         """The obeyed blocks of a page; None for one whose bytes are damaged."""
         places = (entry.place for entry in page if isinstance(entry.standing, Obeyed))
         while part := list(islice(places, _PAGE)):
-            encoded = self._store.encoded([place.id for place in part])
+            away = [place.id for place in part if place.id not in self._at_hand]
+            encoded = self._store.encoded(away) if away else {}
             for place in part:
-                data = encoded.get(place.id)
-                yield place, None if data is None else decode(data, BlockId(place.id))
+                if place.id in self._at_hand:
+                    yield place, self._at_hand[place.id]
+                else:
+                    data = encoded.get(place.id)
+                    yield place, None if data is None else decode(data, BlockId(place.id))
 
     def _step(self, place: Position, block: Block, wanted: set[int]) -> None:
         self.state = self._layer.step(self.state, block)
@@ -225,15 +231,11 @@ class Fold:
 
     # --- saving --------------------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Frees memory: what changed is kept, but nothing that was saved is touched."""
-        self._entries.flush()
-
     def save(self) -> None:
         """Writes the fold durably; after `run`."""
         if self.is_waiting and not self._is_marked:
             self._store.put(self._mark, encode(self.key))
-        self._entries.flush()
+        segments, last = self._entries.to_value()
         shelf = self._shelf
         snapshots: Value = [[one.place.height, bytes(one.place.id), one.obeyed, one.number] for one in self._snapshots]
         at: Value = self._at and [self._at.height, bytes(self._at.id)]
@@ -241,7 +243,7 @@ class Fold:
         self._store.put(
             self._head,
             encode([
-                self.key, shelf.next, trash, self._entries.to_value(), snapshots, self._obeyed, at, encode(self.state)
+                self.key, shelf.next, trash, segments, last, snapshots, self._obeyed, at, encode(self.state)
             ]),
         )  # fmt: skip
         shelf.saved()
@@ -258,4 +260,4 @@ def key_in(head: bytes) -> Key:
 
 def is_empty(head: bytes) -> bool:
     """Whether a saved fold has no blocks."""
-    return not read(head)[3]
+    return not read(head)[4]

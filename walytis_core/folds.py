@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+from walytis_core.block import Block
 from walytis_core.cbor import encode
 from walytis_core.cid import BlockId
 from walytis_core.entries import read
@@ -19,7 +20,8 @@ from walytis_core.layer import Key, Layer
 from walytis_core.store.port import ChainStore
 
 _FORMAT: Final = 1
-_IN_MEMORY: Final = 64  # only a layer with `key` has more than one
+_IN_MEMORY: Final = 256  # only a layer with `key` has more than one
+_AT_HAND: Final = 64  # blocks that just came
 _BUCKETS: Final = 256  # saved folds are listed so many parts at a time
 
 
@@ -37,6 +39,7 @@ class Folds:
         self._path = f"view/{layer.prefix}"
         self._folds: OrderedDict[Key, Fold] = OrderedDict()
         self._changed: set[BlockId] = set()
+        self._at_hand: dict[bytes, Block] = {}
         self.cursor = 0
         """The number up to which the folds have seen all blocks."""
         self.count = 0
@@ -63,14 +66,21 @@ class Folds:
         if fold is None:
             while len(self._folds) >= _IN_MEMORY:
                 self._evict()
-            fold = self._folds[key] = Fold(self._layer, self._store, self._path, key)
+            fold = self._folds[key] = Fold(self._layer, self._store, self._path, key, self._at_hand)
         self._folds.move_to_end(key)
         return fold
+
+    def note(self, block: Block) -> None:
+        """A block that the next run will need: if few came, it is not read again."""
+        if len(self._at_hand) < _AT_HAND:
+            self._at_hand[block.id] = block
 
     def run(self) -> set[BlockId]:
         """Brings all states up to their blocks; the blocks whose standing changed since the last call."""
         changed, self._changed = self._changed, set()
-        return changed.union(*(fold.run() for fold in self._folds.values()))
+        changed.update(*(fold.run() for fold in self._folds.values()))
+        self._at_hand.clear()
+        return changed
 
     def save(self) -> None:
         """Writes everything durably; after `run`."""

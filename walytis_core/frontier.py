@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, overload
 
 from walytis_core.cid import BlockId
 from walytis_core.limits import Limits
 
 BUCKET_HASH_BYTES: Final = 16
+Default = TypeVar("Default")
 
 
 class Entry(NamedTuple):
@@ -65,6 +66,14 @@ class Frontier(Mapping[bytes, Entry]):
     def items(self) -> ItemsView[bytes, Entry]:
         """Authors with their entries; as quick as those of a dict."""
         return self._entries.items()
+
+    @overload
+    def get(self, author: bytes, /) -> Entry | None: ...
+    @overload
+    def get(self, author: bytes, default: Entry | Default, /) -> Entry | Default: ...
+    def get(self, author: bytes, default: object = None, /) -> object:
+        """The author's entry, or `default`; asked several times for each block that comes."""
+        return self._entries.get(author, default)
 
     def put(self, author: bytes, entry: Entry) -> None:
         """Replaces the author's entry."""

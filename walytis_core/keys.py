@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from walytis_core.errors import StorageError
+
+SEED_BYTES: Final = 32
 
 
 class Keys(Protocol):
@@ -27,6 +29,14 @@ class Keys(Protocol):
     def delete(self, name: str) -> None:
         """Forgets a secret, if there is one."""
         ...
+
+
+def read_seed(keys: Keys, name: str) -> bytes | None:
+    """A secret of 32 bytes, or None. Raises `StorageError` when it is damaged."""
+    seed = keys.get(name)
+    if seed is not None and len(seed) != SEED_BYTES:
+        raise StorageError(f"the key file {name} is damaged", hint="Put it back from a backup of the directory.")
+    return seed
 
 
 class MemoryKeys:

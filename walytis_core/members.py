@@ -13,18 +13,18 @@ leaves the folded set is judged in `settle`, on committed members; nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from walytis_core.block import Block, Draft, Place, create, decode
 from walytis_core.cid import BlockId
 from walytis_core.dag import merge_heads, topological
-from walytis_core.errors import NotAllowedError, Reason
+from walytis_core.errors import NotAllowedError, Reason, RemoteError
 from walytis_core.forks import proof_of, to_refold, to_unfold
 from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
 from walytis_core.parking import Budget, Parked, Parking
-from walytis_core.policy import Genesis, read_admit
+from walytis_core.policy import ADMIT, Genesis, read_admit
 from walytis_core.refusals import Refusals
 from walytis_core.rules import Admitted, judge
 from walytis_core.signer import Signer
@@ -48,13 +48,22 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch in work: committed metas that were looked up, ids found to be of none, and blocks taken so far."""
+    """A batch in work: metas of members, committed or staged; ids found to be of none; and blocks taken so far."""
 
     held: Held
     metas: dict[bytes, Meta]
     absent: set[BlockId]
     staged: dict[BlockId, Block] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
+
+    def stage(self, block: Block) -> None:
+        """Takes a block in: for those behind it, it is a member."""
+        self.staged[block.id] = block
+        self.metas[block.id] = Meta(0, block.author, block.seq, block.height, block.type, True)
+
+    def unstage(self, id: BlockId) -> None:
+        """Takes it out again."""
+        del self.staged[id], self.metas[id]
 
 
 class Members:
@@ -144,7 +153,9 @@ class Members:
         """The parked candidates that this block needs, parents first, and the ids that are missing altogether."""
         lacks: set[BlockId] = set()
         chained: dict[BlockId, Block] = {}
-        todo = list(block.ancestors_named)
+        todo = [id for id in block.ancestors_named if id not in batch.metas]
+        if not todo:
+            return [], lacks  # as it is with nearly every block
         while todo:
             id = todo.pop()
             if id in chained or self._is_member(id, batch):
@@ -162,10 +173,10 @@ class Members:
         """Takes a block with the candidates it needs, all or none. The last one is the block itself."""
         taken: list[Block] = []
         for block in blocks:
-            reason = judge(block, self.genesis, self._metas(block.ancestors_named, batch), self._admitted(batch))
+            reason = judge(block, self.genesis, batch.metas, self._admitted(batch))
             if reason is not None:
                 for one in taken:
-                    del batch.staged[one.id]
+                    batch.unstage(one.id)
                 self.parking.take(block.id)
                 self._refused.witness(block)
                 self.refuse(block.id, reason, peer, batch.outcome)
@@ -174,12 +185,14 @@ class Members:
                     self.refuse(blocks[-1].id, Reason.BAD_ANCESTOR, peer, batch.outcome)
                 return []
             taken.append(block)
-            batch.staged[block.id] = block
+            batch.stage(block)
         again: list[Parked] = []
         for block in taken:
-            self.parking.take(block.id)
+            if self.parking.parked:
+                self.parking.take(block.id)
             self._add(block, batch)
-            again.extend(self.parking.arrived(block.id))
+            if self.parking.parked:
+                again.extend(self.parking.arrived(block.id))
         return again
 
     def _add(self, block: Block, batch: _Batch) -> None:
@@ -309,12 +322,15 @@ class Members:
         Raises:
             NotAllowedError: The key may not write here, or has forked.
         """
+        drafts = list(drafts)
+        for draft in drafts:
+            _check_draft(draft)
         batch = _Batch(held, {}, set())
         for draft in drafts:
             block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
             if not batch.outcome.taken:
                 self._check_own(block, batch)
-            batch.staged[block.id] = block
+            batch.stage(block)
             self._add(block, batch)
         return batch.outcome
 
@@ -334,6 +350,8 @@ class Members:
             prev, seq = entry.id, entry.seq + 1
         else:
             prev, seq = start or self.genesis.id, 0
+        if len(self.heads) == 1 and prev in self.heads and not shunned:
+            return Place(self.genesis.id, seq, prev, (), 1 + self.heads[prev])
         candidates = [id for id in self.heads if id not in shunned] if shunned else list(self.heads)
         parents = merge_heads(candidates, prev, Limits.max_parents)
         heights = [self.heads[id] for id in parents]
@@ -351,22 +369,18 @@ class Members:
         return block.author in self.frozen or (entry is not None and block.seq <= entry.seq)
 
     def _is_member(self, id: BlockId, batch: _Batch) -> bool:
-        if id in batch.staged or id in batch.metas:
+        if id in batch.metas:
             return True
         if id in batch.absent:
             return False
         batch.metas.update(batch.held.metas((id,)))
         return id in batch.metas
 
-    def _metas(self, ids: Collection[BlockId], batch: _Batch) -> dict[bytes, Meta]:
-        result: dict[bytes, Meta] = {}
+    def _metas(self, ids: Collection[BlockId], batch: _Batch) -> Mapping[bytes, Meta]:
+        """The metas of those of `ids` that are members, among others."""
         for id in ids:
-            staged = batch.staged.get(id)
-            if staged is not None:
-                result[id] = Meta(0, staged.author, staged.seq, staged.height, staged.type, True)
-            elif self._is_member(id, batch):
-                result[id] = batch.metas[id]
-        return result
+            self._is_member(id, batch)
+        return batch.metas
 
     def _admitted(self, batch: _Batch) -> Admitted:
         def admitted(id: BlockId) -> frozenset[bytes]:
@@ -374,6 +388,15 @@ class Members:
             return read_admit(staged or decode(batch.held.encoded([id])[id], id))
 
         return admitted
+
+
+def _check_draft(draft: Draft) -> None:
+    """What follows on a malformed admission would be refused by everybody: the author could write no more."""
+    try:
+        if draft.type == ADMIT:
+            read_admit(draft)
+    except RemoteError as error:
+        raise NotAllowedError("an admission lists valid keys") from error
 
 
 def _in_order(held: Held, ids: Iterable[BlockId]) -> list[tuple[BlockId, Meta]]:

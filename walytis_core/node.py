@@ -41,6 +41,7 @@ from walytis_core.errors import (
     LocalError,
     NotFoundError,
     Reason,
+    StorageError,
     UnavailableError,
     WalytisError,
 )
@@ -48,7 +49,7 @@ from walytis_core.events import Arrived, Change, Fetch, Fetched, Progress, Synce
 from walytis_core.handshake import admits_all
 from walytis_core.invitation import Invitation, invitation_id
 from walytis_core.joining import Grant, Terms
-from walytis_core.keys import FileKeys, Keys, MemoryKeys
+from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
 from walytis_core.loop import Loop
@@ -156,7 +157,7 @@ class Node:
         self._crash: BaseException | None = None
         self._is_closed = False
         self._pendings: WeakSet[Pending[Any]] = WeakSet()
-        self._seed = keys.get(_NODE_KEY) or self._new_seed()
+        self._seed = read_seed(keys, _NODE_KEY) or self._new_seed()
         self.signer = Ed25519Signer(self._seed)
         """Signs with the node key."""
         self._network = network
@@ -256,7 +257,10 @@ class Node:
     async def _remember_address(self) -> None:
         await self._service.is_up.wait()
         if self._network.addresses():
-            self._store.put(_LISTEN_KEY, self._network.addresses()[0].encode())
+            try:
+                self._store.put(_LISTEN_KEY, self._network.addresses()[0].encode())
+            except StorageError as error:  # the next start then takes another port; reading goes on
+                self._service.disk_error = error
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
@@ -385,7 +389,7 @@ class Node:
         chain = self._chains[chain_id] = Chain(self, engine, author, self._layers, self._tables_of)
         if self._layers:
             engine.listen(partial(self._tell_other_chains, chain_id))
-        keys = ChainKeys(chain_id, self._secret_of(chain_id))
+        keys = self._keys_of(chain_id, genesis.policy)
         admits = self._admits_of(genesis.policy)
         self._loop.post(lambda: self._service.add(ChainService(self._service, engine, keys, admits)))
         self._index_invitations(chain_id, genesis.policy, tables)
@@ -409,8 +413,16 @@ class Node:
         members = self._members
         return (lambda _key: False) if members is None else partial(members, policy.readers)
 
+    def _keys_of(self, id: BlockId, policy: Policy) -> ChainKeys:
+        """The keys of a chain. One whose secret is lost here meets nobody: its id alone must never open it."""
+        if policy.readers == EVERYONE:
+            return ChainKeys(id)
+        return ChainKeys(id, self._secret_of(id) or ChainSecret(0, os.urandom(SECRET_BYTES)))
+
     def _secret_of(self, id: BlockId) -> ChainSecret | None:
         kept = self._keys.get(_secret_key_name(id))
+        if kept is not None and len(kept) != 8 + SECRET_BYTES:
+            raise StorageError("a chain's secret is damaged", hint="Put its key file back from a backup, or delete the chain.")
         return None if kept is None else ChainSecret(int.from_bytes(kept[:8], "big"), kept[8:])
 
     # --- the network ---------------------------------------------------------------------------------------------
@@ -679,6 +691,7 @@ class _Fetch:
         self._loop = loop
         self._chain = chain
         self._block = block
+        self._from = 0  # before this offset everything is held
         self._waits: set[Cid] = set()
         self._lacking = False
         self._changed = trio.Event()
@@ -718,12 +731,18 @@ class _Fetch:
         tables = self._chain.tables
         wanted = self._block.content
         assert wanted is not None
-        found: list[Cid] = []
-        for piece in content.missing(wanted, lambda cid: bool(tables.has_side([cid])), tables.side):
-            found.append(piece.cid)
+        found: list[content.Piece] = []
+        for piece in content.missing(wanted, self._is_sound, tables.side, self._from):
+            found.append(piece)
             if len(found) == _FETCH_AT_ONCE:
                 break
-        return found
+        self._from = found[0].offset if found else 0
+        return [piece.cid for piece in found]
+
+    def _is_sound(self, cid: Cid) -> bool:
+        """Whether a leaf is held and undamaged: what the disk has spoilt is fetched again."""
+        data = self._chain.tables.side(cid)
+        return data is not None and Cid.of(data, bytes(cid[:4])) == cid
 
     async def _get(self, portion: list[Cid]) -> None:
         self._waits = set(portion)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from walytis_core import cbor
-from walytis_core.block import GENESIS_PLACE, Block, create, draft, is_genuine
+from walytis_core.block import GENESIS_PLACE, Block, Draft, create, draft, is_genuine
 from walytis_core.cid import DAG_CBOR_PREFIX, BlockId, Cid
 from walytis_core.errors import InvalidInputError, Reason, RemoteError
 from walytis_core.limits import Limits
@@ -97,7 +97,7 @@ def encode_admit(keys: Collection[bytes]) -> bytes:
     return cbor.encode(sorted(set(keys)))
 
 
-def read_admit(block: Block) -> frozenset[bytes]:
+def read_admit(block: Block | Draft) -> frozenset[bytes]:
     """The multikeys that a `core/admit` block lists.
 
     Raises:

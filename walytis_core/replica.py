@@ -83,6 +83,7 @@ class Replica:
         self.sync = Sync(self.members, random)
         self.shunned: frozenset[bytes] = frozenset()
         """Authors that a layer calls removed: their heads are not named by own blocks."""
+        self._heard: dict[bytes, int] = {}  # forks that the channel has just told us of
         self._fetching = Fetching()
         self._answers = self._table()
         self._corrupt: set[BlockId] = set(held.corrupt())
@@ -174,7 +175,7 @@ class Replica:
         return effects
 
     def _settle(self, held: ChainStore) -> list[Effect]:
-        if self.members.requeued:
+        if not self.members.is_unsettled:  # what was requeued waits until the proofs are stored
             requeued, self.members.requeued = self.members.requeued, []
             outcome = self.members.ingest(requeued, held)
             return [*self._stored(outcome), *self._sweep_later(outcome.parked)]
@@ -182,7 +183,9 @@ class Replica:
         effects: list[Effect] = [Store(commit)]
         for proof in commit.proofs:
             effects.append(Notify(Forked(proof.author, proof.seq)))
-            effects.extend(self.sync.tell_proof(ForkProof(proof.first, proof.second)))
+            is_known = self._heard.get(proof.author) == proof.seq
+            effects.extend(self.sync.tell_proof(ForkProof(proof.first, proof.second), is_known=is_known))
+        self._heard.clear()
         if commit.unfold:
             effects.append(Notify(Revised(tuple(commit.unfold))))
         return effects

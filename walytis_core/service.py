@@ -43,6 +43,8 @@ _RETRY_S: Final = 5.0
 _SPARE_S: Final = 3.0
 """A stream beyond the usual number is kept at least so long."""
 _FAULTS_ALLOWED: Final = 50
+_FAULTY_PEERS: Final = 1024
+"""Peers whose faults are counted; those with the fewest are forgotten."""
 _KEEP_OUT_S: Final = 60.0
 _BOOK_KEY: Final = "peers"
 
@@ -403,9 +405,13 @@ class Service:
         if reason in (Reason.NEWER_VERSION, Reason.FROZEN, Reason.UNASKED, Reason.BAD_ANCESTOR):
             return  # honest peers do this too
         self._by_peer[peer] += 1
+        if len(self._by_peer) > _FAULTY_PEERS:  # who publishes on a channel can make keys without end
+            self._by_peer = Counter(dict(self._by_peer.most_common(_FAULTY_PEERS // 2)))
         if self._by_peer[peer] >= _FAULTS_ALLOWED and self.is_up.is_set():
             del self._by_peer[peer]
-            self._kept_out[peer] = trio.current_time() + _KEEP_OUT_S
+            now = trio.current_time()
+            self._kept_out = {one: until for one, until in self._kept_out.items() if until > now}
+            self._kept_out[peer] = now + _KEEP_OUT_S
             for chain in self.chains.values():
                 if session := chain.sessions.get(peer):
                     session.close()

@@ -198,7 +198,7 @@ class Sync:
         if link is None or self.turns.pulling is None or not self.turns.is_pulling(peer):
             return self._unasked(peer)
         link.pulls = 0
-        link.digest, link.count = message.digest, message.count
+        link.digest, link.count = message
         equal = message.digest == self.members.frontier.digest()
         self._has_pulled = self._has_pulled or self.turns.pulling.taken > 0
         self.turns.end(now_s, equal=equal)
@@ -224,8 +224,8 @@ class Sync:
             del self.turns.due[peer]
             if peer in self.links:
                 self.links[peer].go_live(self.members.frontier)
-        peer = self.turns.next(now_s)
-        return self._due_later(now_s) if peer is None else self.want_pull(peer, held, now_s)
+        following = self.turns.next(now_s)
+        return self._due_later(now_s) if following is None else self.want_pull(following, held, now_s)
 
     def due(self, held: ChainStore, now_s: float) -> list[Effect]:
         """A peer's hold-off is over."""

@@ -184,10 +184,13 @@ class View:
     def _pull(self, decoded: dict[BlockId, Block]) -> None:
         """Takes in what the store has with numbers above the cursor."""
         folds = self._folds
-        while rows := self._store.query(Query(since=folds.cursor), newest_first=False, limit=_PAGE):
+        is_more = True
+        while is_more:
+            rows = self._store.query(Query(since=folds.cursor), newest_first=False, limit=_PAGE)
+            is_more = len(rows) == _PAGE
             for row in rows:
                 self._take_in(decoded.get(row.id) or decode(row.encoded, row.id))
-            folds.cursor = rows[-1].number
+            folds.cursor = rows[-1].number if rows else folds.cursor
             folds.count += len(rows)
             self._unsaved += len(rows)
 
@@ -213,6 +216,7 @@ class View:
         if isinstance(standing, Wait):
             self._awaited.add(standing.chain)
         fold.put(Entry(_place(block), standing))
+        self._folds.note(block)
         return True
 
     def _take_out(self, id: BlockId) -> None:

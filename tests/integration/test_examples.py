@@ -27,8 +27,12 @@ class Program:
     def __init__(self, process: subprocess.Popen[str], out: IO[str]) -> None:
         self._process = process
         self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=lambda: [self._lines.put(line.rstrip("\n")) for line in out])
+        self._reader = threading.Thread(target=self._read, args=(out,))
         self._reader.start()
+
+    def _read(self, out: IO[str]) -> None:
+        for line in out:
+            self._lines.put(line.rstrip("\n"))
 
     def hear(self, text: str) -> str:
         """The next line that holds a text; what comes before it is passed over."""

@@ -155,7 +155,7 @@ def test_deleting_while_syncing(hub: MemoryHub, nodes: list[Node], chains: list[
     stop = threading.Event()
 
     def write() -> None:
-        while not stop.is_set():
+        while not stop.is_set() and len(chains[0]) < 4000:
             chains[0].append_many([b"x" * 500] * 20)
 
     writer = threading.Thread(target=write)

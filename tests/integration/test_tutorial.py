@@ -7,6 +7,7 @@ import io
 import re
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def test_a_chapter_does_what_it_says(chapter: Path, tmp_path: Path, monkeypatch:
 def test_the_index_lists_the_chapters() -> None:
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((\d\d-[\w-]+\.md)\)", index) == [chapter.name for chapter in CHAPTERS]
-    for chapter, following in zip(CHAPTERS, CHAPTERS[1:], strict=False):
+    for chapter, following in pairwise(CHAPTERS):
         assert f"({following.name})" in chapter.read_text(encoding="utf-8").splitlines()[-1], "each leads to the next"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import event, given, settings
@@ -19,6 +20,7 @@ from tests.suites.folding import (
     THIRD,
     WAIT,
     Counts,
+    assert_invariants,
     expected,
     recorder,
     small_limits,
@@ -105,6 +107,10 @@ class World:
             event("revised")
         return blocks, [*refold, *unfold]
 
+    def commit_untold(self, *counts: int) -> None:
+        for count in counts:
+            self.commit(count)
+
     def grow(self, count: int) -> None:
         """As an engine does: commit, then tell."""
         blocks, revised = self.commit(count)
@@ -142,6 +148,7 @@ class World:
         assert self.told == {id: plain.standings[id] for id in self.told}
         awaited = {standing.chain for standing in plain.standings.values() if isinstance(standing, Wait)}
         assert self.view.awaited >= awaited
+        assert_invariants(self.view)
 
 
 ACTIONS = st.lists(
@@ -166,9 +173,9 @@ def test_incremental_equals_folded_from_nothing(key, seed, size, fork_chance, ac
                 case "elsewhere":
                     world.grow_elsewhere()
                 case "crash":
-                    world.crash(number, lambda count=number: world.grow(count))
+                    world.crash(number, partial(world.grow, number))
                 case "lose":  # ends between a commit and what the view is told
-                    world.crash(0, lambda count=number: [world.commit(count), world.commit(count // 2)] and None)
+                    world.crash(0, partial(world.commit_untold, number, number // 2))
                 case "reopen":
                     world.view.save()
                     world.view = world.open()

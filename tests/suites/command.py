@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,11 +84,3 @@ def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]
             out, err = process.communicate(timeout=WAIT_S)
             assert process.returncode == 0, err.decode()
             assert json.loads(out)["event"] == "stopped"
-
-
-def eventually(holds: Any, what: str, wait_s: float = WAIT_S) -> None:
-    """Looks again and again, within a bound, at what another process does."""
-    end = time.monotonic() + wait_s
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)

@@ -114,7 +114,7 @@ def expected(
     layer: Layer, blocks: Mapping[BlockId, Block], folded: Collection[BlockId], other: MemoryChain | None = None
 ) -> Expected:
     """Folds from nothing, by definition."""
-    standings: dict[BlockId, Standing] = {id: view.UNFOLDED for id in blocks}
+    standings: dict[BlockId, Standing] = dict.fromkeys(blocks, view.UNFOLDED)
     parts: dict[Key, list[Block]] = {}
     for block in canonical(blocks[id] for id in folded):
         standings[block.id] = Obeyed()
@@ -134,6 +134,21 @@ def expected(
         result.values[key], voids = finish(state)
         standings.update((id, Void(reason)) for id, reason in voids.items())
     return result
+
+
+def assert_invariants(view: view.View) -> None:
+    """What holds for the folds in memory, between calls."""
+    for one in view._folds._folds.values():
+        found = [entry for page in one._entries.after(None) for entry in page]
+        places = [entry.place for entry in found]
+        obeyed = [entry.place for entry in found if entry.standing == Obeyed()]
+        assert places == sorted(set(places))
+        assert one._obeyed == one._reached == len(obeyed)
+        assert not one.is_due
+        assert one.is_waiting or not any(isinstance(entry.standing, Wait) for entry in found)
+        for snapshot in one._snapshots:
+            assert snapshot.obeyed in fold.kept(len(obeyed))
+            assert snapshot.place == obeyed[snapshot.obeyed - 1]
 
 
 @contextmanager

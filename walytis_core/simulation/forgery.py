@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 
-from walytis_core.block import Block, Place, create, decode, draft
+from walytis_core.block import Block, Place, create, draft
 from walytis_core.cid import BlockId
 from walytis_core.limits import Limits
 from walytis_core.policy import Genesis
 from walytis_core.signer import Ed25519Signer, Signer
 
 _REMEMBERED = 64
+_FAR = Limits.max_int - (1 << 20)  # there is room for children
 
 
 class Forger:
@@ -66,8 +67,8 @@ class Forger:
         place = Place(block.chain, block.seq, block.prev, block.parents, block.height)
         other = BlockId.of(self.rng.randbytes(8))
         wrongs = [
-            place._replace(height=self.rng.choice([0, block.height + 1, block.height - 1, Limits.max_int])),
-            place._replace(seq=self.rng.choice([block.seq + 1, block.seq + 1000, Limits.max_int])),
+            place._replace(height=self.rng.choice([0, block.height + 1, block.height - 1, _FAR])),
+            place._replace(seq=self.rng.choice([block.seq + 1, block.seq + 1000, _FAR])),
             place._replace(prev=other),
             place._replace(prev=self.rng.choice(self.seen).id if self.seen else other, parents=()),
             place._replace(parents=tuple(sorted({*block.parents, other}))),
@@ -80,7 +81,8 @@ class Forger:
 
     def unsigned(self, block: Block) -> Block:
         """The same block with its signature broken: another id."""
-        return decode(block.encoded[:-1] + bytes([block.encoded[-1] ^ 1]))
+        encoded = block.encoded[:-1] + bytes([block.encoded[-1] ^ 1])
+        return block._replace(id=BlockId.of(encoded), encoded=encoded)
 
     def child_of(self, block: Block) -> Block:
         """A block that names another one, whatever that is, as `prev` or as a parent."""

@@ -98,12 +98,14 @@ class Hostile:
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:
         """A message came."""
-        match envelope.open() if envelope.kind != "garbage" else None:
+        match envelope.message_or_none():
             case Blocks(_, blocks):
                 for encoded in blocks:
                     self._saw(encoded)
             case Digest() as digest:
                 self.heard_digests = [*self.heard_digests[-7:], digest]
+            case _:
+                return
 
     def _saw(self, encoded: bytes) -> None:
         try:
@@ -165,16 +167,17 @@ class Liar(Hostile):
     def act(self) -> None:
         digest = self.rng.choice(self.heard_digests) if self.heard_digests and self.rng.random() < 0.5 else self._random()
         self.publish(digest)
-        lies: list[Message] = [digest, self._frontier(), Done(*self._random()), Differ((0, 255)), self._buckets()]
+        lies: list[Message] = [digest, self._frontier(), Done(self.rng.randbytes(32), 1), Differ((0, 255)), self._buckets()]
         self.tell(self.rng.choice(lies))
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:
         super().heard(peer, envelope, gossip)
-        match envelope.open() if envelope.kind != "garbage" else None:
+        match envelope.message_or_none():
             case Digest() as digest:
                 self.tell(self.rng.choice([digest, self._random()]), peer)
             case Pull():
-                self.tell(self.rng.choice([Done(*self._random()), self._frontier()]), peer)
+                answers: list[Message] = [Done(self.rng.randbytes(32), 1), self._frontier()]
+                self.tell(self.rng.choice(answers), peer)
             case Buckets():
                 self.tell(Differ(tuple(range(self.rng.randrange(256)))), peer)
 

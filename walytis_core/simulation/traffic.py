@@ -45,6 +45,13 @@ class Envelope:
             raise self._why
         return self.message
 
+    def message_or_none(self) -> Message | None:
+        """The same for those who do not care about garbage."""
+        try:
+            return self.open()
+        except RemoteError:
+            return None
+
 
 @dataclass(slots=True)
 class Traffic:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from frontends.calls import Call, perform
+from frontends.calls import Call, Verb, perform
 from frontends.failures import FailedError
 
 
@@ -20,7 +20,7 @@ def several(call, *, count: int):
     return ({"number": number} for number in range(count))
 
 
-VERBS = {"one": one, "several": several}
+VERBS: dict[str, Verb] = {"one": one, "several": several}
 
 
 def test_a_verb_gives_one_answer_or_several():

@@ -47,6 +47,18 @@ def test_old_versions_are_found(tmp_path, monkeypatch, attribute):
     assert (found.level, bool(found.remedy)) == ("bad", True)
 
 
+@pytest.mark.parametrize(
+    ("version", "wanted", "expected"),
+    [
+        ("0.8.1", "libp2p==0.8.1", True), ("0.8.2", "libp2p==0.8.1", False), ("0.30", "trio<1,>=0.30", True),
+        ("0.29.9", "trio<1,>=0.30", False), ("1.0", "trio<1,>=0.30", False), ("50.0.1", "cryptography<51,>=50", True),
+        ("4.0.0rc1", "platformdirs<5,>=4", True), ("7", "anything", True),
+    ],
+)  # fmt: skip
+def test_a_version_fits_its_bounds(version, wanted, expected):
+    assert doctor.fits(version, wanted) is expected
+
+
 def test_a_check_that_fails_is_a_finding_and_the_others_go_on(tmp_path, monkeypatch):
     def broken(_directory):
         raise OSError("no such luck")

@@ -31,7 +31,7 @@ def test_an_endless_line_is_refused_before_it_is_held():
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer):  # type: ignore[no-untyped-def]
+        def readinto(self, buffer):
             buffer[:] = b"x" * len(buffer)
             self.given += len(buffer)
             return len(buffer)

@@ -35,7 +35,7 @@ def test_the_first_state_is_data():
 
 def test_a_layer_of_parts_has_no_one_value_that_names_removed_authors():
     with pytest.raises(InvalidInputError):
-        make("poll/", key=lambda block: None, removed=lambda value: frozenset())
+        make("poll/", key=lambda _block: None, removed=frozenset)
 
 
 def test_each_prefix_has_one_layer():

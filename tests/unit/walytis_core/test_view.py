@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.suites.folding import CUT, MALFORMED, NEVER, PLAIN, PREFIX, WAIT, Counts, expected, recorder
+from tests.suites.folding import (
+    CUT,
+    MALFORMED,
+    NEVER,
+    PLAIN,
+    PREFIX,
+    WAIT,
+    Counts,
+    assert_invariants,
+    expected,
+    recorder,
+    small_limits,
+)
 from walytis_core.block import Block, Content, Place, create, draft
 from walytis_core.cid import RAW_PREFIX, BlockId, Cid
 from walytis_core.errors import NotFoundError
@@ -29,18 +41,21 @@ GENESIS = create_genesis(SIGNERS[0], Policy(None, "everyone"), bytes(16), 0)
 
 
 class DamagedChain(MemoryChain):
-    """A chain that has set the bytes of some blocks aside."""
+    """A chain that has set the bytes of some blocks aside, and counts what is read by number."""
 
     def __init__(self) -> None:
         super().__init__(GENESIS, MemoryStore()._numbers)
         self.lost: set[bytes] = set()
+        self.rows = 0
 
     def encoded(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         return {id: data for id, data in super().encoded(ids).items() if id not in self.lost}
 
     def query(self, query: Query, newest_first: bool, limit: int) -> list[Row]:
         rows = super().query(query, newest_first, 1 << 30)
-        return [row for row in rows if row.id not in self.lost][:limit]
+        found = [row for row in rows if row.id not in self.lost][:limit]
+        self.rows += len(found)
+        return found
 
 
 class World:
@@ -86,6 +101,7 @@ class World:
             assert self.view.state_of(key) == state
             assert self.view.value_of(key) == plain.values[key]
         assert {id: self.view.standing(id) for id in self.blocks} == plain.standings
+        assert_invariants(self.view)
 
 
 # --- cost --------------------------------------------------------------------------------------------------------
@@ -240,6 +256,8 @@ def test_it_says_whose_standing_changed():
     odd = tuple(block.id for block in line if block.id[-1] % 2)
     cut = world.make(line[-1], CUT, 1)
     assert world.take(cut) == odd
+    whole = World()
+    assert whole.take(*line, cut) == ()
     assert world.view.standing(odd[0]) == Void("cut")
     world.check()
     world.store.commit(Commit(unfold=[cut.id]))
@@ -259,6 +277,36 @@ def test_a_revision_that_nobody_told_is_found_after_a_restart():
     world.open()
     world.view.arrived()
     world.check(fork)
+
+
+def test_a_revision_that_was_told_costs_nothing_after_a_restart():
+    world = World()
+    line = world.line(20)
+    world.take(*line)
+    world.store.commit(Commit(unfold=[line[-1].id]))
+    world.view.revised([line[-1].id])
+    world.open()
+    world.store.rows = 0
+    world.view.arrived()
+    assert world.store.rows == 0
+    world.check(line[-1])
+
+
+def test_a_block_that_is_saved_before_the_cursor_and_then_revised_is_found():
+    """C52: a crash after a part was saved for want of room, and a commit that nobody told."""
+    with small_limits():
+        world = World(key=lambda block: block.topics[0])
+        line = [world.make(GENESIS, topics=[str(n)]) for n in range(4)]
+        world.take(*line)
+        world.view.save()
+        late = world.make(line[0], PLAIN, 1, topics=["0"])
+        world.take(late)
+        for block in line[1:]:
+            world.view.state_of(block.topics[0])
+        world.store.commit(Commit(unfold=[late.id]))
+        world.open()
+        world.view.arrived()
+        world.check(late)
 
 
 def test_removed_authors_are_read_from_the_value():
@@ -374,9 +422,11 @@ def test_a_block_that_was_damaged_when_it_came_is_taken_in_when_healed(restart):
     assert len(world.view.state) == 29
     world.view.save()
     world.store.lost.clear()
+    world.counts.clear()
     if restart:
         world.open()
     world.view.revised([line[20].id])
+    assert world.counts.checks == [line[20].id]
     world.check()
 
 

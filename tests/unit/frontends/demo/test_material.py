@@ -22,7 +22,7 @@ def some_files(folder, sizes):
 
 
 def test_the_inline_limit_is_the_librarys():
-    assert INLINE_BYTES == Limits.max_payload_bytes
+    assert Limits.max_payload_bytes == INLINE_BYTES
 
 
 @given(sizes=st.lists(st.integers(0, 70_000), min_size=1, max_size=12))
