@@ -26,7 +26,9 @@ from walytis_core.errors import (
     NotAllowedError,
     NotFoundError,
     RemoteError,
+    StorageError,
     UnavailableError,
+    WalytisError,
 )
 from walytis_core.invitation import (
     MAX_ADDRESSES,
@@ -141,6 +143,8 @@ async def answer_join(
             return None
         except RemoteError as error:
             return error
+        except WalytisError:  # the disk fails, or the chain has just been deleted: the joiner will try again
+            return None
     return None
 
 
@@ -156,11 +160,11 @@ def _decide(issuer: Issuer, claim: Claim, chain: Inviter) -> bytes:
         refusal = judge(record, claim.node_key, int(time.time())) if record else JoinRefusal.NOT_HONOURED
         if record is None or refusal is not None:
             return issuer.refuse(refusal or JoinRefusal.NOT_HONOURED)
-        if record.used(claim.node_key) != record:
-            invitations.add(record.used(claim.node_key))
         try:
+            if record.used(claim.node_key) != record:
+                invitations.add(record.used(claim.node_key))
             admit = _admit(chain, claim.author) if genesis.policy.writers is not None and record.write else None
-        except (NotAllowedError, UnavailableError):
+        except (NotAllowedError, UnavailableError, StorageError):
             return issuer.refuse(JoinRefusal.NOT_NOW)
         admit_block = None if admit is None else chain.engine.block(admit)
         return issuer.grant(Grant(block, chain.secret, admit_block, chain.name, store.count))

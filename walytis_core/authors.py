@@ -37,7 +37,6 @@ class OwnAuthor:
         self._store = store
         self._keys = keys
         self._name = author_key_name(genesis.id)
-        self._is_given = given is not None
         self._is_replaceable = given is None and genesis.policy.writers is None
         start = store.get(_START)
         self.start = None if start is None else BlockId(start)

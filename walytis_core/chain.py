@@ -212,8 +212,7 @@ class Chain:
             raise
 
     def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
-        self.own_author.require_sure()
-        blocks = self.engine.append(drafts, self.own_author.signer, self.own_author.start)
+        blocks = self.engine.append(drafts, self.own_author)
         return [self._readable(block) for block in blocks]
 
     def _draft(self, payload: bytes | BinaryIO, template: Draft, put: content.Put) -> Draft:
@@ -236,6 +235,7 @@ class Chain:
 
     def block(self, id: BlockId | str) -> Block:
         """A block by id. Raises `NotFoundError` when it is not held."""
+        self._require_open()
         wanted = BlockId.parse(id) if isinstance(id, str) else BlockId(id)
         if wanted == self.id:
             raise NotFoundError("the genesis is not a block of the chain's content")
@@ -273,6 +273,7 @@ class Chain:
             newest_first: Whether to turn the order round.
             limit: At most so many.
         """
+        self._require_open()
         query = Query(topic, type, author, since, until, _ms(after), _ms(before))
         return map(self._read, self._rows(query, newest_first, limit))
 
@@ -293,6 +294,7 @@ class Chain:
 
     def linear(self) -> Iterator[Block]:
         """All blocks in the canonical order: the same on every node that holds the same blocks."""
+        self._require_open()
         at: Position | None = None
         while rows := self.tables.canonical(at, _PAGE):
             for row in rows:
@@ -387,6 +389,7 @@ class Chain:
 
     def reset(self, name: str) -> None:
         """Has a named consumer start over: it gets everything again."""
+        self._require_open()
         self.tables.set_cursor(name, None)
 
     def rejected(self, name: str) -> Mapping[int, str]:

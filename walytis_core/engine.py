@@ -47,6 +47,24 @@ _GROUP = 64
 """Appends by several threads that share one transaction, at most."""
 
 
+class Author(Protocol):
+    """Whose blocks are appended; asked under the engine's lock, when all that was taken before is known."""
+
+    @property
+    def signer(self) -> Signer:
+        """Signs the blocks."""
+        ...
+
+    @property
+    def start(self) -> BlockId | None:
+        """The admission that lists the key, if it needs one."""
+        ...
+
+    def require_sure(self) -> None:
+        """Raises `UnavailableError` while appending could fork the author."""
+        ...
+
+
 class Outlet(Protocol):
     """Where effects on the network go; called from any thread, keeps their order."""
 
@@ -68,8 +86,7 @@ class _Request:
     """An append that waits for the lock."""
 
     drafts: Sequence[Draft]
-    signer: Signer
-    start: BlockId | None
+    author: Author
     blocks: Sequence[Block] = ()
     error: Exception | None = None
     is_done: bool = False
@@ -149,15 +166,16 @@ class Engine:
         """Those of `ids` that screening may skip. Does not wait for the engine."""
         return self.replica.known(ids, self.store)
 
-    def append(self, drafts: Sequence[Draft], signer: Signer, start: BlockId | None = None) -> Sequence[Block]:
+    def append(self, drafts: Sequence[Draft], author: Author) -> Sequence[Block]:
         """Appends own blocks; durable when it returns.
 
         Raises:
             NotAllowedError: The key may not write.
+            UnavailableError: The key may write only after a sync.
             ClosedError: The node was closed.
             StorageError: The disk refused.
         """
-        request = _Request(drafts, signer, start)
+        request = _Request(drafts, author)
         self._requests.append(request)
         with self._lock:
             while not request.is_done:  # whoever holds the lock appends for all who wait: one transaction
@@ -168,20 +186,17 @@ class Engine:
 
     def _append_waiting(self) -> None:
         group = [self._requests.popleft()]
-        while self._requests and self._requests[0].signer is group[0].signer and len(group) < _GROUP:
+        author = group[0].author
+        while self._requests and self._requests[0].author is author and len(group) < _GROUP:
             group.append(self._requests.popleft())
         made: list[Block] = []
         try:
             if self._closed:
                 raise ClosedError("the chain is closed")
+            author.require_sure()
             drafts = [draft for request in group for draft in request.drafts]
-            self._step(Append(drafts, group[0].signer, time.time_ns() // 1_000_000, group[0].start), made)
+            self._step(Append(drafts, author.signer, time.time_ns() // 1_000_000, author.start), made)
         except WalytisError as error:
-            for request in group:
-                request.error = error
-        except Exception as error:  # noqa: BLE001 - an app's signer failed: each of its callers is told, none waits
-            self._start_anew()  # blocks that were signed before it failed are in memory alone
-            self._flush()
             for request in group:
                 request.error = error
         at = 0

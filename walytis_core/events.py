@@ -1,6 +1,6 @@
 """What goes into the replica and what comes out: plain frozen data.
 
-Inputs say what happened; effects say what to do, in order. `node.py` performs effects and nothing else does.
+Inputs say what happened; effects say what to do, in order. `engine.py` performs effects and nothing else does.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from typing import Any
 
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
-from walytis_core.errors import NotFoundError
+from walytis_core.errors import NotFoundError, StorageError
 from walytis_core.events import Arrived, Change, Revised
 from walytis_core.layer import Key, Layer, by_prefix, prefix_of
 from walytis_core.past import Others
 from walytis_core.standing import OBEYED, Standing
-from walytis_core.view import View
+from walytis_core.view import UNFOLDED, View
 
 
 class LayerView:
@@ -63,20 +63,30 @@ class Judging:
     ) -> None:
         self._engine = engine
         self._tell = tell
-        self._views = {prefix: View(layer, engine.store, others) for prefix, layer in by_prefix(layers).items()}
+        self._layers = by_prefix(layers)
+        self._others = others
+        self._views: dict[str, View] = {}
+        self._open()
+        engine.listen(self._changed)
+
+    def _open(self) -> None:
+        """Makes the views from what is stored, and has them catch up."""
+        self._views = {prefix: View(layer, self._engine.store, self._others) for prefix, layer in self._layers.items()}
         for view in self._views.values():
             view.arrived()
+        self._is_behind = False
         self._shun()
-        engine.listen(self._changed)
 
     def standing(self, id: BlockId) -> Standing:
         """What the block's layer makes of it."""
-        if not self._views:
-            return OBEYED
         with self._engine.exclusive():
             meta = self._engine.store.metas((id,)).get(id)
-            view = None if meta is None else self._views.get(prefix_of(meta.type))
-            return OBEYED if view is None else view.standing(id)
+            if meta is None:
+                raise NotFoundError("this chain holds no such block here")
+            view = self._views.get(prefix_of(meta.type))
+            if view is None:
+                return OBEYED if meta.folded else UNFOLDED
+            return view.standing(id)
 
     def view(self, prefix: str) -> LayerView:
         """The view of a layer. Raises `NotFoundError`."""
@@ -99,14 +109,24 @@ class Judging:
 
     def _changed(self, change: Change) -> None:
         changed: list[BlockId] = []
+        try:
+            changed = self._update(change)
+        except StorageError:  # the blocks are stored; the views catch up when the disk takes writes again
+            self._is_behind = True
+        self._tell(change)
+        self._revised(changed)
+
+    def _update(self, change: Change) -> list[BlockId]:
+        if self._is_behind:
+            self._open()
+        changed: list[BlockId] = []
         for view in self._views.values():
             match change:
                 case Arrived(blocks):
                     changed.extend(view.arrived(blocks))
                 case Revised(ids):
                     changed.extend(view.revised(ids))
-        self._tell(change)
-        self._revised(changed)
+        return changed
 
     def _revised(self, ids: Sequence[BlockId]) -> None:
         if ids:

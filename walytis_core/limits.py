@@ -23,7 +23,7 @@ class Limits:
     max_time_ms = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z: the last that datetime can show
     max_writers = 1024  # multikeys in a genesis or admit payload: 1024 * 37 bytes is above the inline limit already
 
-    # --- content (docs/spec/block.md#long-content) ---
+    # --- content (docs/spec/content.md) ---
     leaf_bytes = 256 * 1024  # the raw leaf of UnixFS files, as IPFS tools cut them
     max_leaf_links = 174  # children of a UnixFS node, as IPFS tools cut them
     part_bytes = 128 * 1024  # a leaf travels in two parts: a frame must hold one

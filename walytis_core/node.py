@@ -267,7 +267,7 @@ class Node:
         _log.critical("the node ended because of an error in its background loop", exc_info=error)
         for chain in list(self._chains.values()):
             chain.close()
-        self._fail_pendings(ClosedError(_CRASHED))
+        self._fail_pendings(_ended(error))
 
     def _fail_pendings(self, error: ClosedError) -> None:
         for pending in tuple(self._pendings):
@@ -276,9 +276,7 @@ class Node:
     def require_open(self) -> None:
         """Raises `ClosedError`, with the cause, once the node has ended."""
         if self._crash is not None:
-            raise ClosedError(
-                _CRASHED, hint="This is a bug: report it with the error that is its cause."
-            ) from self._crash
+            raise _ended(self._crash)
         if self._is_closed:
             raise ClosedError("the node has been closed")
 
@@ -422,7 +420,9 @@ class Node:
     def _secret_of(self, id: BlockId) -> ChainSecret | None:
         kept = self._keys.get(_secret_key_name(id))
         if kept is not None and len(kept) != 8 + SECRET_BYTES:
-            raise StorageError("a chain's secret is damaged", hint="Put its key file back from a backup, or delete the chain.")
+            raise StorageError(
+                "a chain's secret is damaged", hint="Put its key file back from a backup, or delete the chain."
+            )
         return None if kept is None else ChainSecret(int.from_bytes(kept[:8], "big"), kept[8:])
 
     # --- the network ---------------------------------------------------------------------------------------------
@@ -479,8 +479,14 @@ class Node:
             peers=len(self._network.connected()) if up == "up" else 0,
             sessions=sum(len(service.sessions) for service in services),
             refused={reason.value: count for reason, count in refused.items()},
-            network="closed" if self._is_closed else str(self._service.disk_error or self._service.failure or up),
+            network="closed" if self._is_closed else str(self._ailment or up),
         )
+
+    @property
+    def _ailment(self) -> object:
+        if self._crash is not None:
+            return _ended(self._crash)
+        return self._service.disk_error or self._service.failure
 
     def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
         """The online peers of a chain, the most recent contact first."""
@@ -759,6 +765,18 @@ class _Fetch:
         self._waits.difference_update(change.cids)
         if not self._waits or self._lacking:
             self._changed.set()
+
+
+def _ended(crash: BaseException) -> ClosedError:
+    """What every call says once the loop has crashed."""
+    root = crash
+    while isinstance(root, BaseExceptionGroup) and len(root.exceptions) == 1:
+        root = root.exceptions[0]
+    error = ClosedError(
+        f"{_CRASHED}: {type(root).__name__}", hint="This is a bug: report it with the error that is its cause."
+    )
+    error.__cause__ = root
+    return error
 
 
 def _listed(writers: Literal["anyone"] | Collection[bytes], own: bytes) -> frozenset[bytes] | None:

@@ -1,6 +1,6 @@
 """The replica: one chain on one node, as a pure state machine.
 
-`handle(event, held, now_s) -> effects`. It decides; `node.py` performs, in the order given: store, then tell peers, then
+`handle(event, held, now_s) -> effects`. It decides; `engine.py` performs, in the order given: store, then tell peers, then
 tell followers. `held` shows what is committed, so a block is seen there only in the event after its `Store`. If a `Store`
 fails, the machine is thrown away and made anew from the store: it keeps nothing that cannot be read back but hints.
 What belongs to the chain is decided in `members.py`, who is told what in `syncing.py`, content in `fetching.py`.
@@ -155,6 +155,8 @@ class Replica:
         for id, reason in screened.refused:
             self.members.refuse(id, reason, peer, outcome)
         effects: list[Effect] = [*healed, *self._stored(outcome)]
+        if healed:
+            effects.append(Notify(Revised(tuple(effect.block.id for effect in healed))))
         if not event.gossip:
             effects.append(Send(peer, Credit(1)))
         if outcome.taken:

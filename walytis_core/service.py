@@ -40,6 +40,8 @@ _SOON_S: Final = (0.02, 0.1, 0.4)
 """After a peer connects: when it is looked at, as its subscriptions come in."""
 _RETRY_S: Final = 5.0
 """A peer that would not open a stream is left alone for so long."""
+_AT_ONCE_S: Final = 2.0
+"""Two streams opened within this time are taken to have crossed."""
 _SPARE_S: Final = 3.0
 """A stream beyond the usual number is kept at least so long."""
 _FAULTS_ALLOWED: Final = 50
@@ -117,6 +119,7 @@ class ChainService:
                     await trio.sleep_forever()
             finally:
                 self.is_running = False
+                self.reset()  # those that peers opened run in tasks of the network
                 self._write_book()
         if self._scope.cancelled_caught:
             await network.unsubscribe(self.keys.channel)
@@ -167,7 +170,13 @@ class ChainService:
         for peer, session in list(self.sessions.items()):
             idle = session.initiator == own and session.opened_at < trio.current_time() - _SPARE_S
             link = links.get(peer)
-            if spare > 0 and idle and link is not None and link.is_live and self.engine.replica.sync.turns.pulling is None:
+            if (
+                spare > 0
+                and idle
+                and link is not None
+                and link.is_live
+                and self.engine.replica.sync.turns.pulling is None
+            ):
                 session.close()
                 spare -= 1
 
@@ -220,12 +229,14 @@ class ChainService:
     async def attach(self, session: SyncSession) -> None:
         """Runs an open session, unless there is a better one with the same peer.
 
-        Where both ends opened a stream at once, the one opened by the smaller peer id stays, at both ends.
+        Where both ends opened a stream at once, the one opened by the smaller peer id stays, at both ends. Else the
+        new one stays: a peer that opens another has lost the old one.
         """
         peer = session.peer
         other = self.sessions.get(peer)
         if other is not None and not other.ended.is_set():
-            if other.initiator != session.initiator and other.initiator < session.initiator:
+            at_once = other.opened_at > trio.current_time() - _AT_ONCE_S
+            if at_once and other.initiator < session.initiator:
                 session.refuse()
                 await session.run()
                 return

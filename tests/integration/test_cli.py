@@ -157,10 +157,16 @@ def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
 def test_a_join_says_whom_it_waits_for_and_leaves_nothing_behind(notes, tmp_path):
     """C40: a join that is given up leaves nothing."""
     uri = walytis(notes, "invite", "notes").stdout.decode().strip()
-    done = walytis(tmp_path / "other", "join", uri, "--timeout", "1.5", "--json")
-    steps = [json.loads(line) for line in done.stdout.splitlines()]
-    assert any("waiting for the inviter" in step["state"] for step in steps)
-    assert json.loads(done.stderr)["exit_code"] == done.returncode == 4
+    with started(tmp_path / "other", "join", uri, "--json") as process:
+        assert process.stdout is not None
+        states = (json.loads(line)["state"] for line in process.stdout)
+        assert any("waiting for the inviter" in state for state in states)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    assert answer(tmp_path / "other", "list")["chains"] == []
+    late = walytis(tmp_path / "other", "join", uri, "--timeout", "0.5", "--json")
+    assert json.loads(late.stderr)["exit_code"] == late.returncode == 4
     assert answer(tmp_path / "other", "list")["chains"] == []
 
 

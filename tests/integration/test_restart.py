@@ -290,6 +290,8 @@ for path, mode in (("a", 0o500), ("a/walytis.db", 0o400), ("a/keys", 0o000), ("a
     except StorageError as error:
         said["errors"].append([str(error), error.hint])
     (directory / path).chmod(before & 0o777)
+    for beside in (directory / "a").glob("walytis.db-*"):  # SQLite gives them the rights of the database
+        beside.chmod(0o600)
 with open_node() as node:
     said["payloads"] = [block.payload.decode() for block in node.chain("notes").blocks()]
     node.chain("notes").append(b"2")

@@ -32,10 +32,12 @@ def directory(tmp_path):
 
 def outputs(directory, id):
     commands = [
-        ["list"], ["log", "notes"], ["log", "notes", "--topic", "t", "-n", "2", "--oldest-first"], ["show", "notes", id],
-        ["graph", "notes"], ["verify"], ["invitations", "notes"], ["log", "none"], ["show", "notes", "nothing1"],
+        ["list"], ["log", "notes"], ["log", "notes", "--topic", "t", "-n", "2", "--oldest-first", "--json"],
+        ["show", "notes", id, "--json"], ["graph", "notes"], ["graph", "notes", "--json"], ["verify", "--json"],
+        ["invitations", "notes", "--json"], ["log", "none"], ["show", "notes", "nothing1", "--json"],
+        ["append", "notes", "x", "--topic", "\udcff", "--json"],
     ]  # fmt: skip
-    done = [walytis(directory, *command, *form) for command in commands for form in ([], ["--json"])]
+    done = [walytis(directory, *command) for command in commands]
     done.append(walytis(directory, "show", "notes", id, "--raw"))
     return [(one.returncode, one.stdout, one.stderr) for one in done]
 

@@ -1,4 +1,7 @@
-"""The tutorial says what is true: each chapter is run from its Markdown, and prints what stands below each snippet."""
+"""The tutorial says what is true: each chapter is run from its Markdown, and prints what stands below each snippet.
+
+Guides whose snippets stand alone are run too.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from tools.conformance import ROOT
 
 FOLDER = ROOT / "docs" / "tutorial"
 CHAPTERS = sorted(FOLDER.glob("[0-9]*.md"))
+GUIDES = [ROOT / "docs" / "guides" / name for name in ("data-directory.md", "testing-your-app.md")]
 REAL_NETWORK = {"01-blocks.md", "02-invite-and-join.md"}
 
 
@@ -62,6 +66,12 @@ def test_a_chapter_does_what_it_says(chapter: Path, tmp_path: Path, monkeypatch:
     assert run(chapter) == []
     left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("walytis")]
     assert left == [], "a chapter closes what it opens"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_does_what_it_says(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(guide) == []
 
 
 def test_the_index_lists_the_chapters() -> None:

@@ -65,8 +65,8 @@ class Hostile:
         if not self.is_up:
             return
         if len(self.streams) < 3:
-            others = [name for name in self._wires.everyone if name != self.name]
-            self._wires.dial(self.name, self.rng.choice(others), room=True)
+            victims = [name for name, one in self._wires.everyone.items() if not isinstance(one, Hostile)]
+            self._wires.dial(self.name, self.rng.choice(victims), room=True)
         self.act()
         self.start()
 
@@ -120,7 +120,9 @@ class Garbler(Hostile):
     def act(self) -> None:
         whole = Envelope.of(Digest(self.rng.randbytes(32), self.rng.randrange(100))).data
         nested = b"\x81" * self.rng.randrange(100) + b"\x01"
-        data = self.rng.choice([self.rng.randbytes(self.rng.randrange(200)), whole[:-1], whole + b"\0", nested, b"\x81\x18\x63"])
+        data = self.rng.choice(
+            [self.rng.randbytes(self.rng.randrange(200)), whole[:-1], whole + b"\0", nested, b"\x81\x18\x63"]
+        )
         envelope = Envelope(data, "garbage")
         for peer in self.streams:
             self._wires.send(self.name, peer, envelope)
@@ -165,9 +167,17 @@ class Liar(Hostile):
     """Lies about what it holds: random digests, or each side's own; frontiers of any kind; `Done` and more unasked."""
 
     def act(self) -> None:
-        digest = self.rng.choice(self.heard_digests) if self.heard_digests and self.rng.random() < 0.5 else self._random()
+        digest = (
+            self.rng.choice(self.heard_digests) if self.heard_digests and self.rng.random() < 0.5 else self._random()
+        )
         self.publish(digest)
-        lies: list[Message] = [digest, self._frontier(), Done(self.rng.randbytes(32), 1), Differ((0, 255)), self._buckets()]
+        lies: list[Message] = [
+            digest,
+            self._frontier(),
+            Done(self.rng.randbytes(32), 1),
+            Differ((0, 255)),
+            self._buckets(),
+        ]
         self.tell(self.rng.choice(lies))
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:

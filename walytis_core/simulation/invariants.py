@@ -58,7 +58,8 @@ def problems_of(peer: Peer, genesis: Genesis) -> list[str]:
         "heads do not know their heights": all(members[id].height == height for id, height in known.heads.items()),
         "stored heads differ": set(peer.store.heads()) == dag.heads(named) - {genesis.id},
         "the count is wrong": peer.store.count == len(folded) - 1,
-        "the frontier is not that of the members": known.frontier.digest() == naive_frontier(members.values(), frozen).digest(),
+        "the frontier is not that of the members": known.frontier.digest()
+        == naive_frontier(members.values(), frozen).digest(),
         "an acknowledged block is lost": members.keys() >= set(peer.acknowledged),
         "the canonical order is not one": _is_canonical(peer.store, members, folded),
     }

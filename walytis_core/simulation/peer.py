@@ -1,6 +1,6 @@
 """One honest peer: the deciding core, performed in virtual time.
 
-It stands where `performer.py` stands in production, with the same order: store, then peers, then followers. A crash may come
+It stands where `engine.py` stands in production, with the same order: store, then peers, then followers. A crash may come
 between any two effects; what was committed is all that the next start finds. Invariant: nothing but the store outlives a crash.
 """
 
@@ -127,7 +127,9 @@ class Peer:
 
     # --- what happens to it --------------------------------------------------------------------------------------
 
-    def append(self, drafts: Sequence[Draft], signer: Signer, time_ms: int, start: BlockId | None = None) -> list[Block]:
+    def append(
+        self, drafts: Sequence[Draft], signer: Signer, time_ms: int, start: BlockId | None = None
+    ) -> list[Block]:
         """Appends; returns once the blocks are stored. Raises what `Replica.handle` raises."""
         effects = self.replica.handle(Append(drafts, signer, time_ms, start), self.store, self.now_s)
         blocks = [block for effect in effects if isinstance(effect, Store) for block in effect.commit.blocks]

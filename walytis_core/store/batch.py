@@ -7,6 +7,7 @@ the caller takes `metas`, `count` and `last` over once the transaction is durabl
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -18,11 +19,23 @@ from walytis_core.store.database import Record
 from walytis_core.store.held import Shared, stored_metas
 from walytis_core.store.port import Commit, Meta
 
-_BLOCK: Final = """
-    INSERT INTO blocks (number, chain, id, author, seq, height, time, type, encoded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_LABEL: Final = "INSERT INTO labels (topic, number) VALUES (?, ?)"
-_EDGE: Final = "INSERT INTO edges (parent, child) VALUES (?, ?)"
+_ROWS_AT_ONCE: Final = 64
+"""Rows of one statement: SQLite lets go of the interpreter's lock once for each, so that threads which verify signatures
+are woken, and in the way, that much less often; and it costs a fifth less."""
+
+
+class _Insert:
+    """A statement that adds rows."""
+
+    def __init__(self, into: str, columns: int) -> None:
+        row = f"({', '.join('?' * columns)})"
+        self.one = f"INSERT INTO {into} VALUES {row}"  # noqa: S608 - constants of this file
+        self.many = f"INSERT INTO {into} VALUES {', '.join([row] * _ROWS_AT_ONCE)}"  # noqa: S608 - the same
+
+
+_BLOCK: Final = _Insert("blocks (number, chain, id, author, seq, height, time, type, encoded)", 9)
+_LABEL: Final = _Insert("labels (topic, number)", 2)
+_EDGE: Final = _Insert("edges (parent, child)", 2)
 _PROOF: Final = """
     INSERT INTO proofs (chain, author, seq, first, second) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (chain, author) DO UPDATE SET seq = excluded.seq, first = excluded.first, second = excluded.second
@@ -62,7 +75,8 @@ class Batch:
         for block in commit.blocks:
             numbers[block.id] = self.metas[block.id].number
         self._unfold(id for id in commit.unfold if id in new)
-        self._insert_all(_PROOF, [(self._chain, *proof) for proof in commit.proofs])
+        if commit.proofs:
+            self._connection.executemany(_PROOF, [(self._chain, *proof) for proof in commit.proofs])
         return numbers
 
     def insert(self, blocks: Sequence[Block]) -> None:
@@ -79,9 +93,11 @@ class Batch:
                 number, chain, id[4:], key(connection, "author", chain, author), seq, height, time_ms,
                 key(connection, "type", chain, type) if type else None, block.encoded,
             ))  # fmt: skip
-            labels.extend((key(connection, "topic", chain, topic), number) for topic in topics)
+            for topic in topics:
+                labels.append((key(connection, "topic", chain, topic), number))
             try:
-                edges.extend((parents[parent], number) for parent in (named if prev is None else (prev, *named)))
+                for parent in named if prev is None else (prev, *named):
+                    edges.append((parents[parent], number))
             except KeyError as error:
                 raise LocalError(f"block {id.short} has a parent that is not a member") from error
             parents[id] = number
@@ -98,9 +114,13 @@ class Batch:
         self._insert_all(_LABEL, labels)
         self._insert_all(_EDGE, edges)
 
-    def _insert_all(self, sql: str, rows: Sequence[Record]) -> None:
-        if rows:  # a statement costs a few microseconds even for no row
-            self._connection.executemany(sql, rows)
+    def _insert_all(self, insert: _Insert, rows: Sequence[Record]) -> None:
+        whole = len(rows) - len(rows) % _ROWS_AT_ONCE
+        for at in range(0, whole, _ROWS_AT_ONCE):
+            values = tuple(itertools.chain.from_iterable(rows[at : at + _ROWS_AT_ONCE]))
+            self._connection.execute(insert.many, values)
+        if whole < len(rows):  # a statement costs a few microseconds even for no row
+            self._connection.executemany(insert.one, rows[whole:])
 
     def _numbers_of_parents(self, blocks: Iterable[Block]) -> dict[bytes, int]:
         """The numbers of the parents that were members before these blocks."""

@@ -211,6 +211,18 @@ def test_unfolded_blocks_come_back():
     agree(held, WORLD, first, second, third, other, late)
 
 
+def test_heads_when_a_candidate_leaves():
+    """C14: what only the leaving block named is a head again; what another block names is not."""
+    base, theirs = WORLD.block(ALICE), WORLD.block(BOB)
+    top = WORLD.block(ALICE, base, [theirs])
+    over = WORLD.block(CAROL, None, [base])
+    held = holder()
+    held.offer(base, theirs, top, over)
+    held.offer(WORLD.block(ALICE, base, payload=b"other"))
+    assert set(held.members.heads) == {theirs.id, over.id}
+    held.check()
+
+
 def test_two_forkers_that_lean_on_each_other():
     """C10, C11: candidates that only candidates name are not folded, across authors."""
     a0, b0 = WORLD.block(ALICE), WORLD.block(BOB)

@@ -46,6 +46,8 @@ def test_right_blocks_belong():
 def test_wrong_chain():
     """C07: wrong chain."""
     other = World(nonce=bytes(16))
+    astray = create(ALICE, Place(other.first.id, 0, OPEN.first.id, (), 1), Draft(b""), 0)  # names our blocks
+    assert verdict(OPEN, astray) is Reason.WRONG_CHAIN
     assert verdict(OPEN, other.block(ALICE)) is Reason.WRONG_CHAIN
     assert verdict(OPEN, other.first) is Reason.WRONG_CHAIN
     assert verdict(OPEN, OPEN.first) is Reason.WRONG_CHAIN  # it is a member, and nothing else has its place

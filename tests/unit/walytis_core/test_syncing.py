@@ -129,7 +129,8 @@ def test_a_frontier_in_several_parts():
     one["a"].handle(PeerSeen("x"))
     one["a"].receive("x", Pull(None, ((BOB.key, Entry(5, some_id(1))),), last=False))
     assert one["a"].said(Done) == []
-    one["a"].receive("x", Pull(None, ((ALICE.key, Entry(0, WORLD.chain(ALICE, 1)[0].id)),), last=True))
+    rest = ((ALICE.key, Entry(0, WORLD.chain(ALICE, 1)[0].id)), (FOUNDER.key, Entry(0, WORLD.first.id)))
+    one["a"].receive("x", Pull(None, rest, last=True))
     assert len(blocks_of(one["a"].said(Blocks))) == 2
     assert len(one["a"].said(Done)) == 1
     assert len(one["a"].said(Pull)) == 1  # BOB's entry shows what we lack

@@ -1,0 +1,335 @@
+"""What a node leaves behind: nothing; and what happens when its loop dies: it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.suites.nodes import join, open_node, payloads, until, until_same
+from walytis_core import Chain, ClosedError, Node, WalytisError
+from walytis_core.network import MemoryHub, MemoryNetwork
+
+
+@pytest.fixture
+def hub() -> MemoryHub:
+    return MemoryHub()
+
+
+class Footprint:
+    """What this process holds: threads, sockets, open files, and files in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        gc.collect()
+        process = psutil.Process()
+        self.threads = {thread.ident for thread in threading.enumerate()}
+        self.names = sorted(thread.name for thread in threading.enumerate())
+        self.sockets = {(one.fd, one.laddr, one.raddr) for one in process.net_connections("all")}
+        self.files = {one.path for one in process.open_files() if str(directory) in one.path}
+        self.fds = process.num_fds()
+
+
+def assert_nothing_left(before: Footprint, directory: Path) -> None:
+    """Asserts that within 5 s nothing is left that was not there before."""
+
+    def gone() -> bool:
+        now = Footprint(directory)
+        return now.threads <= before.threads and now.sockets <= before.sockets and now.fds <= before.fds and not now.files
+
+    try:
+        until(gone, 5)
+    except AssertionError:
+        now = Footprint(directory)
+        left = (now.names, now.sockets - before.sockets, now.files, now.fds - before.fds)
+        raise AssertionError(f"left behind: {left}") from None
+    strays = [path.name for path in directory.rglob("*") if path.name.endswith((".new", ".tmp", "-wal", "-shm", "-journal"))]
+    assert not strays
+
+
+def work(node: Node, other: Node) -> None:
+    """A bit of everything."""
+    chain = node.create_chain("notes")
+    copy = join(other, chain)
+    for one in (chain, copy):
+        one.follow(lambda _event: None, name="inbox")
+        one.append(b"1")
+    block = chain.append(bytes(100_000))
+    until_same(chain, copy, count=3)
+    copy.fetch(copy.block(block.id)).result(10)
+    copy.verify()
+
+
+def test_closing_leaves_nothing(tmp_path: Path, hub: MemoryHub) -> None:
+    """C46: no thread, socket, task or temporary file within 5 s; closing twice is fine (memory network, real files)."""
+    before = Footprint(tmp_path)
+    with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
+        work(node, other)
+    node.close()
+    assert_nothing_left(before, tmp_path)
+
+
+@pytest.mark.libp2p
+def test_closing_leaves_nothing_of_libp2p(tmp_path: Path) -> None:
+    """C46: the same over real sockets."""
+    with Node.open(tmp_path / "warm") as node:  # what the imports themselves start is not the node's
+        node.addresses()
+    before = Footprint(tmp_path)
+    with Node.open(tmp_path / "a") as node, Node.open(tmp_path / "b") as other:
+        work(node, other)
+    node.close()
+    assert_nothing_left(before, tmp_path)
+
+
+@pytest.mark.libp2p
+@pytest.mark.slow
+def test_opening_and_closing_at_any_moment(tmp_path: Path) -> None:
+    """C46: closed before the network is up, while it dials, while it joins."""
+    never = threading.Event()
+    with Node.open(tmp_path / "a") as issuer:
+        chain = issuer.create_chain("notes", readers="everyone")
+        chain.append(b"1")
+        uri = str(chain.invite())
+        before = Footprint(tmp_path / "b")
+        for number in range(12):
+            node = Node.open(tmp_path / "b" / str(number))
+            pending = node.join(uri)
+            never.wait(number * 0.02)
+            node.close()
+            with suppress(ClosedError):
+                pending.result(5)
+        until(lambda: not chain.peers())
+
+        def gone() -> bool:
+            now = Footprint(tmp_path / "b")
+            return len(now.names) <= len(before.names) and not now.files and now.fds <= before.fds + 1
+
+        until(gone, 5)
+
+
+def test_closing_twice_from_two_threads(hub: MemoryHub) -> None:
+    """C46: closing at once from many threads is fine; all of them find it closed."""
+    node = Node.in_memory(hub)
+    node.create_chain("notes").append(b"1")
+    threads = [threading.Thread(target=node.close) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    with pytest.raises(ClosedError):
+        node.chains()
+
+
+def test_closing_within_a_callback(hub: MemoryHub) -> None:
+    """C46: a handler may close its node."""
+    node = Node.in_memory(hub)
+    chain = node.create_chain("notes")
+    done = threading.Event()
+
+    def handler(_event: object) -> None:
+        node.close()
+        done.set()
+
+    chain.follow(handler, name="inbox")
+    chain.append(b"1")
+    assert done.wait(6)
+    with pytest.raises(ClosedError):
+        chain.append(b"2")
+
+
+def test_closing_while_everything_runs(tmp_path: Path, hub: MemoryHub) -> None:
+    """C46: writers, followers, asyncio feeds, joins and fetches are under way; all of them end, with `ClosedError` or in order."""
+    before = Footprint(tmp_path)
+    node, other = open_node(tmp_path / "a", hub), open_node(tmp_path / "b", hub)
+    chain = node.create_chain("notes")
+    copy = join(other, chain)
+    offline = str(chain.invite())
+    with open_node(tmp_path / "c", hub) as third:
+        lonely = str(third.create_chain("lonely").invite())
+    waiting = other.join(lonely)
+    long = chain.append(bytes(3 << 20))
+    until(lambda: long.id in copy)
+    errors: list[BaseException] = []
+    ends: list[str] = []
+
+    def write(target: Chain) -> None:
+        try:
+            while True:
+                target.append(b"x" * 300)
+        except ClosedError:
+            ends.append("writer")
+        except BaseException as error:  # noqa: BLE001 - asserted below
+            errors.append(error)
+
+    def listen(target: Chain) -> None:
+        for _ in target.follow(name="loop"):
+            pass
+        ends.append("feed")
+
+    def listen_async(target: Chain) -> None:
+        async def main() -> None:
+            async for _ in target.follow():
+                pass
+
+        asyncio.run(main())
+        ends.append("asyncio")
+
+    jobs: list[tuple[Callable[[Chain], None], Chain]] = [
+        (function, target) for function in (write, listen, listen_async) for target in (chain, copy)
+    ]
+    threads = [threading.Thread(target=function, args=(target,)) for function, target in jobs]
+    copy.follow(lambda _event: None, name="callback")
+    for thread in threads:
+        thread.start()
+    until(lambda: len(copy) > 100)
+    fetching = copy.fetch(copy.block(long.id))
+    other.close()
+    node.close()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert not errors
+    assert sorted(ends) == ["asyncio"] * 2 + ["feed"] * 2 + ["writer"] * 2
+    with pytest.raises(ClosedError):
+        waiting.result(5)
+    with suppress(ClosedError):
+        fetching.result(5)
+    assert offline
+    assert_nothing_left(before, tmp_path)
+    with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
+        until_same(node.chain("notes"), other.chain("notes"), within_s=20)
+
+
+class Breaking(MemoryNetwork):
+    """A transport with a bug."""
+
+    def __init__(self, hub: MemoryHub, where: str) -> None:
+        super().__init__(hub)
+        self.where = where
+
+    @asynccontextmanager
+    async def running(self, seed: bytes) -> AsyncIterator[None]:
+        if self.where == "running":
+            raise RuntimeError("a bug in running")
+        async with super().running(seed):
+            yield
+
+    async def publish(self, channel: str, data: bytes) -> None:
+        if self.where == "publish":
+            raise RuntimeError("a bug in publish")
+        await super().publish(channel, data)
+
+    async def subscribe(self, channel: str):
+        if self.where == "subscribe":
+            raise RuntimeError("a bug in subscribe")
+        return await super().subscribe(channel)
+
+
+def assert_tells(error: ClosedError, cause: str) -> None:
+    """Asserts that an error names the bug that ended the node."""
+    assert "RuntimeError" in str(error)
+    assert str(error.__cause__) == cause
+    assert error.hint
+
+
+@pytest.mark.parametrize("where", ["publish", "subscribe"])
+def test_a_crash_in_the_loop_is_loud(
+    tmp_path: Path, hub: MemoryHub, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C46: the node ends, logs it, and every later call raises `ClosedError` that names the cause."""
+    before = Footprint(tmp_path)
+    network = Breaking(hub, "")
+    node = Node.open(tmp_path / "a", network=network)
+    try:
+        chain = node.create_chain("notes")
+        feed = chain.follow(name="inbox")
+        chain.append(b"acknowledged")
+        network.where = where
+        with suppress(ClosedError):
+            chain.append(b"more")
+            node.create_chain("more")
+        until(lambda: node._crash is not None)
+        until(lambda: chain._is_closed)
+        calls: list[Callable[[], object]] = [
+            node.chains,
+            node.addresses,
+            lambda: node.create_chain("x"),
+            lambda: chain.append(b"2"),
+            lambda: list(chain.blocks()),
+            lambda: chain.name,
+            chain.follow,
+            chain.invite,
+            chain.verify,
+            lambda: node.connect(["/memory/x"]).result(1),
+        ]
+        for call in calls:
+            with pytest.raises(ClosedError) as caught:
+                call()
+            assert_tells(caught.value, f"a bug in {where}")
+        assert not [event for event in feed if event is None]
+        assert any(record.exc_info for record in caplog.records)
+        assert node.stats.network not in ("up", "starting")
+    finally:
+        node.close()
+    node.close()
+    assert_nothing_left(before, tmp_path)
+    with open_node(tmp_path / "a", hub) as node:
+        assert b"acknowledged" in payloads(node.chain("notes"))
+
+
+def test_a_crash_at_the_start_is_loud(tmp_path: Path, hub: MemoryHub) -> None:
+    """C46: the same for a loop that dies before anything runs."""
+    before = Footprint(tmp_path)
+    node = Node.open(tmp_path / "a", network=Breaking(hub, "running"))
+    until(lambda: node._crash is not None)
+    with pytest.raises(ClosedError) as caught:
+        node.create_chain("notes")
+    assert_tells(caught.value, "a bug in running")
+    node.close()
+    assert_nothing_left(before, tmp_path)
+
+
+def test_a_crash_tells_who_waits(hub: MemoryHub) -> None:
+    """C46: pending results fail when the loop dies, and nobody waits for ever."""
+    with Node.in_memory(hub) as third:
+        uri = str(third.create_chain("lonely").invite())
+    network = Breaking(hub, "")
+    node = Node.in_memory(network=network)
+    try:
+        chain = node.create_chain("notes")
+        pending = node.join(uri)
+        until(lambda: "waiting" in pending.progress().state)
+        network.where = "publish"
+        with suppress(ClosedError):
+            chain.append(b"1")
+        with pytest.raises(ClosedError) as caught:
+            pending.result(5)
+        assert_tells(caught.value, "a bug in publish")
+    finally:
+        node.close()
+
+
+def test_nothing_is_printed_or_logged_of_secrets(
+    tmp_path: Path, hub: MemoryHub, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """C47: the library prints nothing, and logs no payloads, keys or invitations."""
+    caplog.set_level(logging.DEBUG)
+    with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
+        chain = node.create_chain("notes")
+        chain.append(b"the secret payload")
+        uri = str(chain.invite())
+        copy = other.join(uri).result(10)
+        with suppress(WalytisError):
+            other.join("walytis:nonsense")
+        until_same(chain, copy, count=1)
+    assert capfd.readouterr() == ("", "")
+    ours = " ".join(record.getMessage() for record in caplog.records if record.name.startswith("walytis"))
+    for word in ("the secret payload", uri[8:40]):
+        assert word not in ours

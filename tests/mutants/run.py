@@ -1,0 +1,121 @@
+"""Runs the mutants of one group, each in a process of its own: ``python -m tests.mutants.run block``.
+
+Prints one JSON line for each: its name, how many of its killers failed by assertion, and what else went wrong.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cbor2  # noqa: F401 - the slow imports, once, before the children are made
+import dag_cbor  # noqa: F401
+import hypothesis  # noqa: F401
+import multiformats  # noqa: F401
+import nacl.bindings  # noqa: F401
+import pytest
+
+from tests.mutants.mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests" / "unit" / "walytis_core"
+
+
+class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives one module with its text changed."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.name = f"walytis_core.{mutant.module}"
+        self.path = ROOT / "walytis_core" / f"{mutant.module}.py"
+        self.text = mutated(mutant)
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_loader(fullname, self) if fullname == self.name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.text, str(self.path), "exec"), module.__dict__)
+
+
+def mutated(mutant: Mutant) -> str:
+    """The changed text of the module.
+
+    Raises:
+        LookupError: The old text does not stand exactly once in it.
+    """
+    text = (ROOT / "walytis_core" / f"{mutant.module}.py").read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        message = f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.module}.py"
+        raise LookupError(message)
+    return text.replace(mutant.old, mutant.new)
+
+
+class Verdicts:
+    """A pytest plugin that tells failures by assertion from crashes."""
+
+    def __init__(self) -> None:
+        self.passed = self.killed = 0
+        self.crashes: list[str] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report = yield
+        if call.excinfo is None:
+            self.passed += call.when == "call"
+        elif call.excinfo.errisinstance((AssertionError, pytest.fail.Exception)):
+            self.killed += 1
+        else:
+            self.crashes.append(f"{item.name}: {call.excinfo.exconly()}")
+        return report
+
+
+def judge(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
+    """Runs the killers, in this process; without a mutant they all have to pass."""
+    if mutant is not None:
+        sys.meta_path.insert(0, Changed(mutant))
+    verdicts = Verdicts()
+    names = [f"{TESTS}/{killer.replace('::', '.py::')}" for killer in killers]
+    code = pytest.main(["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", *names], plugins=[verdicts])
+    return {"code": int(code), "passed": verdicts.passed, "killed": verdicts.killed, "crashes": verdicts.crashes}
+
+
+def apart(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
+    """Judges in a child process, so that every mutant meets a fresh package; pytest itself is imported once."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        result: dict[str, object] = {}
+        try:
+            result = judge(mutant, killers)
+        finally:
+            os.write(writer, json.dumps(result).encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(child, 0)
+    found: dict[str, object] = json.loads(data or b"{}")
+    return found
+
+
+def main(group: str, names: Sequence[str]) -> None:
+    """Judges the mutants of a group, or those of it that are named."""
+    mutants = [mutant for mutant in MUTANTS[group] if not names or mutant.name in names]
+    killers = sorted({killer for mutant in mutants for killer in mutant.killers})
+    sys.stdout.write(json.dumps({"name": "", **apart(None, killers)}) + "\n")
+    for mutant in mutants:
+        sys.stdout.write(json.dumps({"name": mutant.name, **apart(mutant, mutant.killers)}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

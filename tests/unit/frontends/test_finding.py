@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from frontends.failures import FailedError
+from frontends.finding import find_author, find_block, find_invitation
+from frontends.forms import author_text
+from walytis_core import Node, NotFoundError
+
+
+@pytest.fixture(scope="module")
+def chain():
+    with Node.in_memory() as node:
+        chain = node.create_chain("notes")
+        chain.append_many([b"%d" % number for number in range(50)])
+        yield chain
+
+
+def test_a_block_is_found_by_its_id_or_the_end_of_it(chain):
+    for block in chain.blocks():
+        assert find_block(chain, str(block.id)) == block
+        assert find_block(chain, str(block.id)[-8:]) == block
+
+
+@pytest.mark.parametrize("text", ["", "abc", "00000000"])
+def test_too_short_or_unknown_ends_are_refused(chain, text):
+    with pytest.raises(FailedError):
+        find_block(chain, text)
+
+
+def test_an_unknown_id_is_not_found(chain):
+    """C21: and the chain stays usable."""
+    with pytest.raises(NotFoundError):
+        find_block(chain, str(chain.id))
+    assert len(list(chain.blocks())) == 50
+
+
+def test_an_end_that_several_have_is_refused(chain, monkeypatch):
+    monkeypatch.setattr("frontends.finding.MIN_ENDING", 1)
+    common = max(
+        "abcdefghijklmnopqrstuvwxyz234567", key=lambda end: sum(str(b.id).endswith(end) for b in chain.blocks())
+    )
+    with pytest.raises(FailedError) as failed:
+        find_block(chain, common)
+    assert failed.value.exit_code == 2
+
+
+def test_an_author_is_found_by_its_key_or_the_end_of_it(chain):
+    assert find_author(chain, author_text(chain.author)) == chain.author
+    assert find_author(chain, author_text(chain.author)[-8:]) == chain.author
+    with pytest.raises(FailedError):
+        find_author(chain, "zzzzzzzz")
+
+
+def test_an_invitation_is_found_by_itself_or_the_beginning_of_its_id(chain):
+    made = chain.invite()
+    for text in (str(made), made.id.hex(), made.id.hex()[:8]):
+        assert find_invitation(chain, text) == made.id
+    with pytest.raises(FailedError):
+        find_invitation(chain, "ffffffffffff" if not made.id.hex().startswith("ffff") else "000000000000")
