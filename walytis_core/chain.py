@@ -30,8 +30,8 @@ from walytis_core.limits import Limits
 from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
-from walytis_core.standing import Standing
 from walytis_core.signer import is_author_key
+from walytis_core.standing import Standing
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class Limits:
     max_entries_per_message = 2048  # frontier entries in one message: 2048 * 80 bytes fit a frame
     max_frontier_authors = 1 << 20  # what one peer's frontier may make us hold
     frontier_buckets = 256
-    bucket_above_authors = 512  # a smaller frontier is sent whole
+    bucket_above_authors = 64  # a smaller frontier is sent whole; the hashes of all buckets are 4 KiB
     max_message_depth = 4
 
     # --- budgets (docs/threat-model.md) ---

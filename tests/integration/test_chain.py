@@ -177,7 +177,9 @@ def test_a_list_in_progress_survives_appends(chain: Chain) -> None:
     reading = chain.blocks()
     first = next(reading)
     chain.append(b"late")
-    assert [first.payload, *(block.payload for block in reading)] == [b"%d" % number for number in range(600)] + [b"late"]
+    assert [first.payload, *(block.payload for block in reading)] == [b"%d" % number for number in range(600)] + [
+        b"late"
+    ]
     assert len(list(chain.blocks(since=chain.cursor()))) == 0
 
 

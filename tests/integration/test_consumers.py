@@ -7,12 +7,13 @@ import queue
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.suites.nodes import assert_causal, join, open_node, until, until_same
-from walytis_core import Arrived, Block, Chain, ClosedError, Feed, InvalidInputError, Node
+from walytis_core import Arrived, Block, Chain, ClosedError, Feed, FeedEvent, InvalidInputError, Node
 from walytis_core.network import MemoryHub
 
 
@@ -42,6 +43,15 @@ def take(feed: Feed, count: int, *, ack: bool = True) -> list[bytes]:
         if ack:
             event.ack()
     return taken
+
+
+def keep_block(blocks: list[Block], event: FeedEvent) -> None:
+    assert isinstance(event, Arrived)
+    blocks.append(event.block)
+
+
+def has(blocks: list[Block], count: int) -> bool:
+    return len(blocks) == count
 
 
 def test_at_least_once_across_restarts(tmp_path: Path, hub: MemoryHub) -> None:
@@ -86,17 +96,15 @@ def test_parents_come_first(node: Node, hub: MemoryHub) -> None:
         chains = [chain, join(second, chain), join(third, chain)]
         heard: list[list[Block]] = [[], [], []]
         for copy, blocks in zip(chains, heard, strict=True):
-            copy.follow(lambda event, blocks=blocks: blocks.append(event.block), name="inbox")
-        threads = [
-            threading.Thread(target=lambda copy=copy: [copy.append(b"x") for _ in range(40)]) for copy in chains
-        ]
+            copy.follow(partial(keep_block, blocks), name="inbox")
+        threads = [threading.Thread(target=lambda copy=copy: [copy.append(b"x") for _ in range(40)]) for copy in chains]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
         until_same(*chains, count=120)
         for blocks in heard:
-            until(lambda blocks=blocks: len(blocks) == 120)
+            until(partial(has, blocks, 120))
             assert_causal(blocks, chain.id)
 
 

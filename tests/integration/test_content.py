@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -42,7 +43,9 @@ def arrived(copy: Chain, block: Block) -> Block:
     return copy.block(block.id)
 
 
-@pytest.mark.parametrize("size", [Limits.max_payload_bytes + 1, LEAF, LEAF + 1, 3 * LEAF - 1, 200 * LEAF // 50, 12 << 20])
+@pytest.mark.parametrize(
+    "size", [Limits.max_payload_bytes + 1, LEAF, LEAF + 1, 3 * LEAF - 1, 200 * LEAF // 50, 12 << 20]
+)
 def test_fetched_on_demand(other: Node, chain: Chain, size: int) -> None:
     """C50: the block comes first, its content when it is asked for; reading before that says what to do."""
     copy = join(other, chain)
@@ -208,4 +211,5 @@ def test_reading_in_parts(chain: Chain) -> None:
         for at in (0, LEAF - 1, LEAF, 5 * LEAF + 7, len(payload) - 1, len(payload)):
             stream.seek(at)
             assert stream.read(LEAF + 3) == payload[at : at + LEAF + 3]
-    assert b"".join(iter(lambda reader=block.open(): reader.read(100_000), b"")) == payload
+    with block.open() as stream:
+        assert b"".join(iter(partial(stream.read, 100_000), b"")) == payload

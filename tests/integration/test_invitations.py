@@ -63,7 +63,7 @@ def assert_refused(node: Node, invitation: Invitation | str, *words: str) -> Non
     """Asserts that a join fails with a reason, and that nothing stays."""
     before = [chain.id for chain in node.chains()]
     with pytest.raises(JoinError) as caught:
-        node.join(invitation).result(10)
+        _ = node.join(invitation).result(10)
     assert any(word in str(caught.value) for word in words), str(caught.value)
     assert caught.value.hint
     assert [chain.id for chain in node.chains()] == before
@@ -201,7 +201,7 @@ def test_a_wrong_issuer(node: Node, other: Node, third: Node, chain: Chain) -> N
 def test_a_truncated_uri(other: Node, chain: Chain, cut: int) -> None:
     uri = str(chain.invite())
     with pytest.raises(InvalidInputError) as caught:
-        other.join(uri[:cut])
+        _ = other.join(uri[:cut])
     assert caught.value.hint
 
 
@@ -210,7 +210,7 @@ def test_a_mistyped_uri(other: Node, chain: Chain) -> None:
     for at in range(8, len(uri), 7):
         letter = "a" if uri[at] != "a" else "b"
         with pytest.raises((InvalidInputError, JoinError)):
-            other.join(uri[:at] + letter + uri[at + 1 :])
+            _ = other.join(uri[:at] + letter + uri[at + 1 :])
     assert other.chains() == []
     spaced = "\n ".join(uri[at : at + 40] for at in range(0, len(uri), 40)).upper()
     assert payloads(other.join(spaced).result(10)) == [b"secret"]
@@ -346,9 +346,9 @@ def test_joining_twice(node: Node, other: Node, chain: Chain) -> None:
     uri = str(chain.invite(uses=None))
     copy = other.join(uri).result(10)
     with pytest.raises(LocalError):
-        other.join(uri)
+        _ = other.join(uri)
     with pytest.raises(LocalError):
-        node.join(uri)
+        _ = node.join(uri)
     assert copy.append(b"1").author == copy.author
 
 

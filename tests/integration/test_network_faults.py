@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.suites.nodes import assert_sound, ids, join, open_node, payloads, until, until_same
+from tests.suites.nodes import assert_sound, join, open_node, payloads, until, until_same
 from walytis_core import Chain, Node, UnavailableError
 from walytis_core.network import MemoryHub, Weather
 
@@ -34,12 +36,20 @@ def chains(nodes: list[Node]) -> list[Chain]:
     return [chain, *(join(node, chain) for node in nodes[1:])]
 
 
+def is_alone(chain: Chain) -> bool:
+    return not chain.peers()
+
+
+def has_more_than(chain: Chain, count: int) -> bool:
+    return len(chain) > count
+
+
 def test_the_network_goes_down_and_up(hub: MemoryHub, nodes: list[Node], chains: list[Chain]) -> None:
     """C37, C30: all links break several times while everyone writes; no node is restarted; all come together again."""
     for turn in range(3):
         hub.split(*([node.peer_id] for node in nodes))
         for chain in chains:
-            until(lambda chain=chain: not chain.peers())
+            until(partial(is_alone, chain))
             chain.append(b"alone %d" % turn)
         hub.heal()
         for chain in chains:
@@ -138,7 +148,12 @@ def test_a_slow_follower_holds_up_nobody(nodes: list[Node], chains: list[Chain])
     """C38: a handler that blocks keeps no block from others, nor from other followers."""
     go_on = threading.Event()
     slow: list[object] = []
-    chains[0].follow(lambda event: (go_on.wait(20), slow.append(event))[1], name="slow")
+
+    def wait(event: object) -> None:
+        go_on.wait(20)
+        slow.append(event)
+
+    chains[0].follow(wait, name="slow")
     quick: list[object] = []
     chains[0].follow(quick.append, name="quick")
     for number in range(50):
@@ -163,7 +178,7 @@ def test_deleting_while_syncing(hub: MemoryHub, nodes: list[Node], chains: list[
     try:
         for _ in range(5):
             copy = nodes[1].chains()[0]
-            until(lambda copy=copy: len(copy) > 20)
+            until(partial(has_more_than, copy, 20))
             nodes[1].delete_chain(copy)
             assert nodes[1].chains() == []
             assert nodes[1].stats.blocks == 0
@@ -184,7 +199,6 @@ def test_a_rejoined_chain_hears_gossip(hub: MemoryHub) -> None:
         uri = str(chain.invite())
         for turn in range(5):
             copy = two.join(uri).result(10)
-            assert two.peer_id in one._network.on_channel(copy.tables and one._service.chains[chain.id].keys.channel) or True
             chain.append(b"%d" % turn)
             until_same(chain, copy, count=turn + 1, within_s=20)
             two.delete_chain(copy)
@@ -236,7 +250,7 @@ def test_connections_that_break(tmp_path: Path) -> None:
         copy = join(other, chain)
         for turn in range(4):
             one, two = (node, other) if turn % 2 else (other, node)
-            one._loop.call(lambda one=one, two=two: one._network.disconnect(two.peer_id))
+            one._loop.call(partial(one._network.disconnect, two.peer_id))
             chain.append(b"a%d" % turn)
             copy.append(b"b%d" % turn)
             until_same(chain, copy, count=2 * turn + 2, within_s=30)
@@ -306,15 +320,12 @@ def test_a_peer_that_is_killed_after_joining_finds_back(tmp_path: Path) -> None:
         assert payloads(chain).count(b"said one") == 1
         assert_sound(chain)
     with Node.open(tmp_path / "b") as other:
-        assert ids(other.chain("notes")) == ids(chain) if not chain._is_closed else True
         assert_sound(other.chain("notes"))
 
 
 @pytest.mark.libp2p
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """C37: the old port is gone: another is taken, and local use never notices."""
-    import socket
-
     with Node.open(tmp_path / "a") as node:
         node.create_chain("notes").append(b"1")
         port = int(node.addresses()[0].split("/")[4])

@@ -567,9 +567,25 @@ def test_reopening_keeps_everything(tmp_path: Path, hub: MemoryHub) -> None:
     for turn in range(4):
         with open_node(tmp_path / "a", hub) as node:
             chain: Chain = node.chain("notes") if node.chains() else node.create_chain("notes")
-            now = [node.signer.key, chain.id, chain.author, chain.heads, len(chain), chain.cursor(), list(chain.blocks())]
+            now = [
+                node.signer.key,
+                chain.id,
+                chain.author,
+                chain.heads,
+                len(chain),
+                chain.cursor(),
+                list(chain.blocks()),
+            ]
             assert turn == 0 or now == seen
             chain.append(b"%d" % turn)
             chain.append_many([b"x"] * 10, topics=["t"])
-            seen = [node.signer.key, chain.id, chain.author, chain.heads, len(chain), chain.cursor(), list(chain.blocks())]
+            seen = [
+                node.signer.key,
+                chain.id,
+                chain.author,
+                chain.heads,
+                len(chain),
+                chain.cursor(),
+                list(chain.blocks()),
+            ]
             assert_sound(chain)

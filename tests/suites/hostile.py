@@ -162,7 +162,9 @@ class Forger:
         self.signer = Ed25519Signer(seed or os.urandom(32))
         self._prev, self._seq, self._height = chain, 0, 1
 
-    def next(self, content: bytes | Draft = b"forged", *, parents: Sequence[BlockId] = (), height: int | None = None) -> Block:
+    def next(
+        self, content: bytes | Draft = b"forged", *, parents: Sequence[BlockId] = (), height: int | None = None
+    ) -> Block:
         """The author's next block, upon its own last one."""
         block = self.at(self._seq, self._prev, content, parents=parents, height=height or self._height)
         self._prev, self._seq, self._height = block.id, self._seq + 1, block.height + 1

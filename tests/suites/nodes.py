@@ -26,9 +26,9 @@ def until(holds: Callable[[], object], within_s: float = WITHIN_S, what: str = "
     raise AssertionError(f"not within {within_s:g} s: {what or 'the condition'}")
 
 
-def open_node(directory: Path, hub: MemoryHub, **options: int) -> Node:
+def open_node(directory: Path, hub: MemoryHub) -> Node:
     """A node on real files and the memory network."""
-    return Node.open(directory, network=MemoryNetwork(hub), **options)
+    return Node.open(directory, network=MemoryNetwork(hub))
 
 
 def join(node: Node, chain: Chain, within_s: float = WITHIN_S) -> Chain:

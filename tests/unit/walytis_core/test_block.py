@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+from pathlib import Path
+from typing import Any
 
 import dag_cbor
 import pytest
-from multiformats import CID
+from multiformats import CID, multihash
 
 from tests.suites.block_judge import is_block
 from tests.suites.making import (
@@ -28,6 +32,7 @@ from walytis_core.block import GENESIS_PLACE, Block, Content, Draft, Place, crea
 from walytis_core.cid import DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, BlockId, Cid
 from walytis_core.errors import InvalidInputError, NotFoundError, Reason, RemoteError
 from walytis_core.limits import Limits
+from walytis_core.signer import Ed25519Signer
 
 PLACE = Place(GENESIS_ID, 5, PREV_ID, tuple(sorted([some_id(2), some_id(3)])), 7)
 NULL = b"\xf6"
@@ -445,8 +450,6 @@ def test_independent_dag_cbor_agrees(body: bytes | Content):
 
 def test_independent_cid():
     """C01, C08: the id of a genesis is the CID that another implementation computes."""
-    from multiformats import multihash
-
     block = create(ALICE, GENESIS_PLACE, draft(b"first"), 0)
     digest = multihash.digest(block.encoded, "sha2-256")
     assert bytes(CID("base32", 1, "dag-cbor", digest)) == bytes(block.id)
@@ -532,8 +535,6 @@ def test_long_content_needs_its_chain():
     assert (block.content, made(b"").content) == (content, None)
     with pytest.raises(NotFoundError):
         block.open()
-    import io
-
     readable = block._replace(reader=lambda link: io.BytesIO(b"%d" % link.size))
     assert readable.payload == b"5"
 
@@ -550,3 +551,41 @@ def test_empty_input():
     """C07: nothing at all is no block."""
     for data in (b"", b"\x82", b"\x82\x8c", b"\x82\x8c\x01"):
         refused(data, Reason.BAD_ENCODING)
+
+
+# --- vectors ------------------------------------------------------------------------------------------------------
+
+VECTORS = json.loads((Path(__file__).parents[3] / "docs/spec/vectors/block.json").read_text(encoding="utf-8"))
+
+
+def id_or_none(value: str | None) -> BlockId | None:
+    return None if value is None else BlockId.parse(value)
+
+
+@pytest.mark.parametrize("vector", VECTORS["blocks"], ids=lambda vector: vector["name"])
+def test_vectors(vector: dict[str, Any]):
+    """C02, C05, C08: the bytes and the id of docs/spec/vectors/block.json follow from the fields, and the other way."""
+    fields = vector["fields"]
+    payload = fields["payload"]
+    body = bytes.fromhex(payload) if isinstance(payload, str) else Content(Cid.parse(payload[0]), payload[1])
+    parents = tuple(BlockId.parse(parent) for parent in fields["parents"])
+    place = Place(id_or_none(fields["chain"]), fields["seq"], id_or_none(fields["prev"]), parents, fields["height"])
+    ext = {key: bytes.fromhex(value) for key, value in fields["ext"].items()}
+    signer = Ed25519Signer(bytes.fromhex(vector["seed"]))
+    block = create(signer, place, Draft(body, tuple(fields["topics"]), fields["type"], ext), fields["time"])
+    assert block.author.hex() == fields["author"]
+    assert (block.encoded.hex(), str(block.id)) == (vector["bytes"], vector["id"])
+    again = taken(bytes.fromhex(vector["bytes"]))
+    assert tuple(again) == tuple(block)
+    assert is_genuine(again)
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
+def test_refused_vectors(vector: dict[str, str]):
+    """C07: the reader refuses these with their reasons."""
+    refused(bytes.fromhex(vector["bytes"]), Reason(vector["reason"]))
+
+
+def test_forged_vector():
+    """C09: well-formed, and not genuine."""
+    assert not is_genuine(taken(bytes.fromhex(VECTORS["forged"])))

@@ -1,0 +1,127 @@
+"""The parking lot: who waits for what, and budgets that always add up."""
+
+from __future__ import annotations
+
+import random
+
+from tests.suites.making import ALICE, BOB, World, some_id
+from walytis_core.limits import Limits
+from walytis_core.parking import Budget, Parking
+
+WORLD = World()
+
+
+def test_waiting_and_arriving():
+    """C31: a block comes out when the last thing that it lacks arrives."""
+    parking = Parking()
+    block = WORLD.block(ALICE)
+    assert parking.park(block, {some_id(1), some_id(2)}, "p")
+    assert block.id in parking
+    assert parking.needed() == {some_id(1), some_id(2)}
+    assert parking.senders(some_id(1)) == {"p"}
+    assert parking.arrived(some_id(1)) == []
+    assert parking.needed() == {some_id(2)}
+    (out,) = parking.arrived(some_id(2))
+    assert (out.block, out.peer) == (block, "p")
+    assert (len(parking), parking.needed()) == (0, set())
+
+
+def test_what_is_parked_itself_is_not_needed():
+    """C31: only the lowest missing blocks are asked for."""
+    first, second, third = WORLD.chain(ALICE, 3)
+    parking = Parking()
+    parking.park(third, {second.id}, "p")
+    assert parking.needed() == {second.id}
+    parking.park(second, {first.id}, "q")
+    assert parking.needed() == {first.id}
+    assert parking.is_needed(second.id)
+    assert parking.senders(second.id) == {"p"}
+
+
+def test_refused_takes_all_above():
+    """C10: everything that waits for a refused block goes, directly or not, and nothing else."""
+    first, second, third = WORLD.chain(ALICE, 3)
+    other = WORLD.block(BOB)
+    parking = Parking()
+    parking.park(third, {second.id}, "p")
+    parking.park(second, {first.id}, "p")
+    parking.park(other, {some_id(1)}, "p")
+    assert [gone.block for gone in parking.refused(first.id)] == [second, third]
+    assert set(parking.parked) == {other.id}
+
+
+def test_idle_blocks():
+    """C11: a block that lacks nothing stands until it is taken or swept."""
+    parking = Parking()
+    block = WORLD.block(ALICE)
+    parking.park(block, (), "p")
+    assert parking.idle_of(ALICE.key) == [block.id]
+    assert parking.idle_of(BOB.key) == []
+    assert parking.needed() == set()
+    taken = parking.take(block.id)
+    assert taken is not None and taken.block == block
+    assert parking.take(block.id) is None
+
+
+def test_places():
+    """C11: a block is found by its author's place, as long as it stands there."""
+    parking = Parking()
+    one, other = WORLD.block(ALICE, payload=b"1"), WORLD.block(ALICE, payload=b"2")
+    parking.park(one, {some_id(1)}, "p")
+    parking.park(other, {some_id(1)}, "p")
+    assert parking.at(ALICE.key, 0) == one
+    assert parking.at(ALICE.key, 1) is parking.at(BOB.key, 0) is None
+    parking.take(other.id)
+    assert parking.at(ALICE.key, 0) == one
+    parking.take(one.id)
+    assert parking.at(ALICE.key, 0) is None
+
+
+def test_bytes_per_peer():
+    """C36: bytes are bounded as well as blocks."""
+    parking = Parking()
+    size = Limits.parked_bytes_per_peer // (30_000 + 250)
+    taken = [parking.park(WORLD.block(ALICE, payload=bytes([n % 256, n // 256]) + bytes(30_000)), {some_id(1)}, "p") for n in range(size + 5)]
+    assert taken.count(True) in range(size - 2, size + 3)
+    assert not taken[-1]
+    assert parking.park(WORLD.block(BOB), {some_id(1)}, "q")
+
+
+def test_sweep():
+    """C36: forgotten at the third sweep, so after two to three intervals."""
+    parking = Parking()
+    first, second = WORLD.chain(ALICE, 2)
+    parking.park(first, {some_id(1)}, "p")
+    assert parking.sweep() == 1
+    parking.park(second, {first.id}, "p")
+    assert [parking.sweep(), parking.sweep(), parking.sweep()] == [2, 1, 0]
+    assert parking.needed() == set()
+
+
+def test_budgets_add_up():
+    """C36: whatever is done, what is left and what stands here are the whole budget, and no account outlives its blocks."""
+    source = random.Random(3)
+    budget = Budget()
+    parking = Parking(budget)
+    blocks = [WORLD.block(ALICE, payload=b"%d" % n) for n in range(40)]
+    for _ in range(2000):
+        block = source.choice(blocks)
+        match source.randrange(6):
+            case 0 | 1 if block.id not in parking:
+                parking.park(block, set(source.sample([one.id for one in blocks if one != block], source.randrange(3))), source.choice("pqr"))
+            case 2:
+                parking.arrived(block.id)
+            case 3:
+                parking.refused(block.id)
+            case 4:
+                parking.take(block.id)
+            case _ if source.random() < 0.1:
+                parking.sweep()
+        size = sum(len(parked.block.encoded) for parked in parking.parked.values())
+        assert budget.left_bytes + size == Limits.parked_bytes_per_node
+        assert sum(account.blocks for account in parking._accounts.values()) == len(parking)
+        assert sum(account.size_bytes for account in parking._accounts.values()) == size
+        lacked = {id for parked in parking.parked.values() for id in parked.lacks}
+        assert {id for id in lacked if id not in parking} == parking.needed()
+    parking.clear()
+    assert (budget.left_bytes, parking._accounts, parking._waiting_for, parking._places) == (Limits.parked_bytes_per_node, {}, {}, {})
