@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites.nodes import assert_causal, assert_sound, ids, join, open_node, payloads, until, until_same
-from walytis_core import Arrived, Block, BlockId, Chain, Ed25519Signer, Limits, Node, NotFoundError
+from tests.suites.nodes import Crew, assert_causal, assert_sound, ids, join, open_node, payloads, until, until_same
+from walytis_core import Arrived, Block, BlockId, Chain, Ed25519Signer, Feed, Limits, Node, NotFoundError
 from walytis_core.network import MemoryHub
 
 
@@ -97,7 +97,7 @@ def test_types_and_topics_round_trip(chain: Chain) -> None:
     shapes = [
         (),
         ("a",),
-        tuple("%x" % index for index in range(16)),
+        tuple(f"{index:x}" for index in range(16)),
         ("é" * 128, "日本語", "\U0001f600", " ", "\t", "\x00", "a\x00b", "\u202e", "e\u0301", "é"),
         ("x" * 256,),
     ]
@@ -227,59 +227,48 @@ def test_flat_state(chain: Chain) -> None:
 # --- threads -----------------------------------------------------------------------------------------------------
 
 
+def write(name: int, target: Chain) -> None:
+    mine = [target.append(b"%d %d" % (name, number)) for number in range(30)]
+    assert [block.seq for block in mine] == sorted({block.seq for block in mine})
+
+
+def listen(feed: Feed, heard: list[Block], total: int) -> None:
+    for event in feed:
+        assert isinstance(event, Arrived)
+        heard.append(event.block)
+        event.ack()
+        if len(heard) == total:
+            return
+
+
+def look(node: Node, target: Chain, over: threading.Event) -> None:
+    while not over.is_set():
+        assert target.height >= 0
+        assert set(target.heads) or not len(target)
+        assert target.status().blocks <= 240
+        target.graph(limit=5)
+        target.peers()
+        assert node.stats.chains == 1
+
+
 def test_eight_threads_append_and_four_follow(tmp_path: Path, hub: MemoryHub) -> None:
     """C15: parents before children for all; every block once; readers never see half a state."""
+    total, over = 8 * 30, threading.Event()
     with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
         chain = node.create_chain("notes")
         copy = join(other, chain)
         feeds = [chain.follow(name="1"), chain.follow(), copy.follow(name="1"), copy.follow()]
         heard: list[list[Block]] = [[] for _ in feeds]
-        errors: list[BaseException] = []
-        total = 8 * 30
-        writing = threading.Event()
-
-        def guarded(function, *args) -> threading.Thread:
-            def run() -> None:
-                try:
-                    function(*args)
-                except BaseException as error:  # noqa: BLE001 - asserted below
-                    errors.append(error)
-
-            thread = threading.Thread(target=run)
-            thread.start()
-            return thread
-
-        def write(name: int, target: Chain) -> None:
-            mine = [target.append(b"%d %d" % (name, number)) for number in range(30)]
-            assert [block.seq for block in mine] == sorted({block.seq for block in mine})
-
-        def listen(at: int) -> None:
-            for event in feeds[at]:
-                assert isinstance(event, Arrived)
-                heard[at].append(event.block)
-                event.ack()
-                if len(heard[at]) == total:
-                    return
-
-        def look(target: Chain) -> None:
-            while not writing.is_set():
-                assert len(target.heads) >= 0
-                assert target.height >= 0
-                target.status()
-                target.graph(limit=5)
-                assert target.peers() is not None
-                assert node.stats.chains == 1
-
-        listeners = [guarded(listen, at) for at in range(4)]
-        lookers = [guarded(look, chain), guarded(look, copy)]
-        writers = [guarded(write, name, (chain, copy)[name % 2]) for name in range(8)]
-        for thread in writers:
-            thread.join(30)
-        writing.set()
-        for thread in [*lookers, *listeners]:
-            thread.join(30)
-            assert not thread.is_alive()
-        assert not errors
+        writers, others = Crew(), Crew()
+        for feed, blocks in zip(feeds, heard, strict=True):
+            others.start(listen, feed, blocks, total)
+        others.start(look, node, chain, over)
+        others.start(look, other, copy, over)
+        for name in range(8):
+            writers.start(write, name, (chain, copy)[name % 2])
+        writers.join()
+        over.set()
+        others.join()
         until_same(chain, copy, count=total)
         for blocks in heard:
             assert_causal(blocks, chain.id)

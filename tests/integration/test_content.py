@@ -163,7 +163,7 @@ def test_resumed_after_a_cut(node: Node, other: Node, chain: Chain, hub: MemoryH
 
     node.chain("notes").tables.side = counting  # type: ignore[method-assign]
     hub.heal()
-    until(lambda: copy.peers(), 20)
+    until(copy.peers, 20)
     resumed = copy.fetch(held)
     assert resumed.result(20).payload == payload
     assert len(given) <= 2 * (81 - kept) + 20, "pieces that were held came again"

@@ -331,8 +331,8 @@ def test_a_joiner_gets_this_chain_only(node: Node, other: Node, third: Node, cha
     copy = other.join(str(invitation)).result(10)
     assert copy.name in ("a local name", "changed later")
     assert [one.id for one in other.chains()] == [chain.id]
-    until(lambda: copy.peers())
-    until(lambda: third_copy.peers())
+    until(copy.peers)
+    until(third_copy.peers)
     assert {info.peer for info in copy.peers()} == {node.peer_id}
     book = copy.tables.get("peers") or b""
     assert third.peer_id.encode() not in book

@@ -329,7 +329,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with Node.open(tmp_path / "a") as node:
         node.create_chain("notes").append(b"1")
         port = int(node.addresses()[0].split("/")[4])
-    until(lambda: (tmp_path / "a").exists())
+    until((tmp_path / "a").exists)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.suites.nodes import join, open_node, payloads, until, until_same
+from tests.suites.nodes import Crew, join, open_node, payloads, until, until_same
 from walytis_core import Chain, ClosedError, Node, WalytisError
 from walytis_core.network import MemoryHub, MemoryNetwork
 
@@ -148,64 +148,55 @@ def test_closing_within_a_callback(hub: MemoryHub) -> None:
         chain.append(b"2")
 
 
+def write(target: Chain, ends: list[str]) -> None:
+    try:
+        while True:
+            target.append(b"x" * 300)
+    except ClosedError:
+        ends.append("writer")
+
+
+def listen(target: Chain, ends: list[str]) -> None:
+    for _ in target.follow(name="loop"):
+        pass
+    ends.append("feed")
+
+
+def listen_async(target: Chain, ends: list[str]) -> None:
+    async def main() -> None:
+        async for _ in target.follow():
+            pass
+
+    asyncio.run(main())
+    ends.append("asyncio")
+
+
 def test_closing_while_everything_runs(tmp_path: Path, hub: MemoryHub) -> None:
-    """C46: writers, followers, asyncio feeds, joins and fetches are under way; all of them end, with `ClosedError` or in order."""
+    """C46: writers, followers, asyncio feeds, joins and fetches are under way: all end, with `ClosedError` or in order."""
     before = Footprint(tmp_path)
     node, other = open_node(tmp_path / "a", hub), open_node(tmp_path / "b", hub)
     chain = node.create_chain("notes")
     copy = join(other, chain)
-    offline = str(chain.invite())
     with open_node(tmp_path / "c", hub) as third:
         lonely = str(third.create_chain("lonely").invite())
     waiting = other.join(lonely)
     long = chain.append(bytes(3 << 20))
     until(lambda: long.id in copy)
-    errors: list[BaseException] = []
-    ends: list[str] = []
-
-    def write(target: Chain) -> None:
-        try:
-            while True:
-                target.append(b"x" * 300)
-        except ClosedError:
-            ends.append("writer")
-        except BaseException as error:  # noqa: BLE001 - asserted below
-            errors.append(error)
-
-    def listen(target: Chain) -> None:
-        for _ in target.follow(name="loop"):
-            pass
-        ends.append("feed")
-
-    def listen_async(target: Chain) -> None:
-        async def main() -> None:
-            async for _ in target.follow():
-                pass
-
-        asyncio.run(main())
-        ends.append("asyncio")
-
-    jobs: list[tuple[Callable[[Chain], None], Chain]] = [
-        (function, target) for function in (write, listen, listen_async) for target in (chain, copy)
-    ]
-    threads = [threading.Thread(target=function, args=(target,)) for function, target in jobs]
+    crew, ends = Crew(), list[str]()
     copy.follow(lambda _event: None, name="callback")
-    for thread in threads:
-        thread.start()
+    for target in (chain, copy):
+        for function in (write, listen, listen_async):
+            crew.start(function, target, ends)
     until(lambda: len(copy) > 100)
     fetching = copy.fetch(copy.block(long.id))
     other.close()
     node.close()
-    for thread in threads:
-        thread.join(5)
-        assert not thread.is_alive()
-    assert not errors
+    crew.join(5)
     assert sorted(ends) == ["asyncio"] * 2 + ["feed"] * 2 + ["writer"] * 2
     with pytest.raises(ClosedError):
         waiting.result(5)
     with suppress(ClosedError):
         fetching.result(5)
-    assert offline
     assert_nothing_left(before, tmp_path)
     with open_node(tmp_path / "a", hub) as node, open_node(tmp_path / "b", hub) as other:
         until_same(node.chain("notes"), other.chain("notes"), within_s=20)

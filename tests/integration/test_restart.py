@@ -128,7 +128,7 @@ def test_a_flipped_bit_is_found_and_healed(tmp_path: Path, hub: MemoryHub, peer:
     hub.enter(hub._ports[peer.peer_id]) if peer.peer_id not in hub._ports else hub._cut.discard(peer.peer_id)
     with open_node(tmp_path / "a", hub) as node:
         chain = node.chain("notes")
-        until(lambda: chain.peers(), 20)
+        until(chain.peers, 20)
         until(lambda: chain.status().corrupt == 0, 20)
         assert chain.block(victim.id) == victim
         until_same(chain, copy, count=4)
@@ -146,7 +146,7 @@ def test_a_flipped_bit_with_the_peer_online(tmp_path: Path, hub: MemoryHub, peer
         flip(tmp_path / "a", b"me %d, please" % number)
     with open_node(tmp_path / "a", hub) as node:
         chain = node.chain("notes")
-        until(lambda: chain.peers())
+        until(chain.peers)
         assert set(chain.verify().corrupt) == {victim.id for victim in victims[::2]}
         until(lambda: chain.status().corrupt == 0, 20)
         assert list(chain.blocks()) == victims
@@ -165,7 +165,7 @@ def test_damaged_content_is_fetched_again(tmp_path: Path, hub: MemoryHub, peer: 
     flip(tmp_path / "a", payload[300_000:300_050])
     with open_node(tmp_path / "a", hub) as node:
         chain = node.chain("notes")
-        until(lambda: chain.peers())
+        until(chain.peers)
         held = chain.block(block.id)
         with pytest.raises(UnavailableError):
             _ = held.payload

@@ -82,7 +82,9 @@ def judge(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
         sys.meta_path.insert(0, Changed(mutant))
     verdicts = Verdicts()
     names = [f"{TESTS}/{killer.replace('::', '.py::')}" for killer in killers]
-    code = pytest.main(["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", *names], plugins=[verdicts])
+    code = pytest.main(
+        ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", *names], plugins=[verdicts]
+    )
     return {"code": int(code), "passed": verdicts.passed, "killed": verdicts.killed, "crashes": verdicts.crashes}
 
 

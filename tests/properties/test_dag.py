@@ -26,7 +26,9 @@ def dags(draw: st.DrawFn) -> Dag:
     """A DAG of up to 12, given in any order."""
     count = draw(st.integers(0, 12))
     names = draw(st.permutations([bytes([65 + n]) for n in range(count)]))
-    named = {name: draw(st.lists(st.sampled_from(names[:at]), max_size=3)) if at else [] for at, name in enumerate(names)}
+    named = {
+        name: draw(st.lists(st.sampled_from(names[:at]), max_size=3)) if at else [] for at, name in enumerate(names)
+    }
     return {name: named[name] for name in draw(st.permutations(names))}
 
 
@@ -47,6 +49,7 @@ def test_ancestors_and_heads(named: Dag):
 @given(dags())
 def test_common_ancestors(named: Dag):
     """C13: common ancestors and the latest of them against a naive model."""
+
     def is_below(one: bytes, id: bytes) -> bool:
         return one == id or reaches(named, id, one)
 

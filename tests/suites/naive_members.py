@@ -177,5 +177,3 @@ class Holder:
         assert all(numbers[parent] < numbers[id] for id, parents in named.items() for parent in parents)
         assert self.members.unfolded == store.unfolded()
         assert store.count == len(folded)
-
-

@@ -94,3 +94,31 @@ def assert_sound(chain: Chain) -> None:
     report = chain.verify()
     assert not report.corrupt
     assert not report.problems
+
+
+class Crew:
+    """Threads that work at once; what they raise is kept, and raised by `join`."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+
+    def start(self, function: Callable[..., object], *arguments: object) -> None:
+        """Has a function run in a thread of its own."""
+
+        def run() -> None:
+            try:
+                function(*arguments)
+            except BaseException as error:  # noqa: BLE001 - raised again by `join`
+                self._errors.append(error)
+
+        self._threads.append(threading.Thread(target=run))
+        self._threads[-1].start()
+
+    def join(self, within_s: float = 30.0) -> None:
+        """Waits for all; asserts that they ended in time and without an error."""
+        for thread in self._threads:
+            thread.join(within_s)
+            assert not thread.is_alive(), "a thread does not end"
+        if self._errors:
+            raise self._errors[0]

@@ -91,10 +91,15 @@ class Peer:
                     self.changes.append(change)
                 case Contact(peer):
                     self.contacts.append(peer)
-                case Heal(block):
-                    self.store.heal(block.id, block.encoded)
-                case PutSide(cid, data):
-                    self.store.put_side(cid, data)
+                case _:
+                    self._keep(effect)
+
+    def _keep(self, effect: Effect) -> None:
+        match effect:
+            case Heal(block):
+                self.store.heal(block.id, block.encoded)
+            case PutSide(cid, data):
+                self.store.put_side(cid, data)
 
     def append(self, signer: Signer, *payloads: bytes) -> None:
         """Appends own blocks."""
@@ -115,7 +120,8 @@ class Peer:
             screened = screen(again.blocks, lambda ids: self.replica.known(ids, self.store))
             self.handle(Came(peer, again.why, screened, gossip))
         else:
-            self.handle(Received(peer, again, gossip))  # type: ignore[arg-type]
+            assert again is not None
+            self.handle(Received(peer, again, gossip))
 
     def said(self, kind: type[M], to: str | None = None) -> list[M]:
         """The messages of one kind that it sent."""

@@ -366,7 +366,9 @@ def test_text_is_utf8(data: bytes):
     refused(raw_block(ext=head(5, 1) + head(3, len(data)) + data + binary(b"")), Reason.BAD_ENCODING)
 
 
-@pytest.mark.parametrize("key", [b"\xec\x01" + bytes(32), b"\xed\x01" + bytes(31), b"\xed\x01" + bytes(33), b"", bytes(34)])
+@pytest.mark.parametrize(
+    "key", [b"\xec\x01" + bytes(32), b"\xed\x01" + bytes(31), b"\xed\x01" + bytes(33), b"", bytes(34)]
+)
 def test_author_of_another_kind(key: bytes):
     """C07: an author that is no Ed25519 multikey."""
     refused(raw_block(author=binary(key)), Reason.BAD_ENCODING)
@@ -433,7 +435,8 @@ def cid(data: bytes) -> CID:
 def test_independent_dag_cbor_agrees(body: bytes | Content):
     """C08: an independent DAG-CBOR codec reads the fields of the layout, writes the same bytes, and gives the same id."""
     block = made(body, topics=["zeta", "Ä"], type="test/x", ext={"long key": b"1", "k": b"\0"})
-    header, signature = dag_cbor.decode(block.encoded)
+    decoded: Any = dag_cbor.decode(block.encoded)
+    header, signature = decoded
     payload = body if isinstance(body, bytes) else [cid(body.link), body.size]
     assert header == [
         1, cid(GENESIS_ID), ALICE.key, 5, cid(PREV_ID), [cid(parent) for parent in PLACE.parents], 7, 1_700_000_000_000,
@@ -483,7 +486,9 @@ def test_what_is_refused_before_anything_is_written(wrong: dict[str, object]):
 
 def test_greatest_block_fits():
     """C04: everything at its greatest at once still makes a block."""
-    full = draft(bytes(32_768), topics=[f"{n:02}" + "t" * 254 for n in range(16)], type="t" * 128, ext={"a": bytes(1018)})
+    full = draft(
+        bytes(32_768), topics=[f"{n:02}" + "t" * 254 for n in range(16)], type="t" * 128, ext={"a": bytes(1018)}
+    )
     place = Place(GENESIS_ID, 2**53 - 1, PREV_ID, tuple(MANY[:64]), 2**53 - 1)
     block = create(ALICE, place, full, 2**80)
     assert decode(block.encoded).time_ms == Limits.max_time_ms
@@ -496,7 +501,7 @@ def test_a_block_that_would_be_too_large_is_not_made():
         create(ALICE, PLACE, Draft(bytes(65_400)), 0)
 
 
-@pytest.mark.parametrize("time_ms, kept", [(-5, 0), (0, 0), (1, 1), (2**63, Limits.max_time_ms)])
+@pytest.mark.parametrize(("time_ms", "kept"), [(-5, 0), (0, 0), (1, 1), (2**63, Limits.max_time_ms)])
 def test_time_is_clamped(time_ms: int, kept: int):
     """C34: a clock that is off makes no block that others refuse."""
     assert decode(create(ALICE, PLACE, draft(b""), time_ms).encoded).time_ms == kept
@@ -543,8 +548,6 @@ def test_an_id_that_was_computed_before_is_taken():
     data = raw_block()
     id = BlockId.of(data)
     assert decode(data, id).id is id
-
-
 
 
 def test_empty_input():

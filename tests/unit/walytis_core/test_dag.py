@@ -30,7 +30,7 @@ def letters(ids: set[bytes]) -> str:
     return b"".join(sorted(ids)).decode()
 
 
-@pytest.mark.parametrize("start, found", [
+@pytest.mark.parametrize(("start", "found"), [
     ("A", "BCDFGHIJ"), ("B", "DFGHIJ"), ("C", "FIJ"), ("D", "GH"), ("F", "IJ"), ("G", ""), ("BC", "DFGHIJ"), ("DF", "GHIJ"), ("", ""),
     ("AF", "BCDFGHIJ"), ("Z", ""),
 ])  # fmt: skip
@@ -39,7 +39,7 @@ def test_ancestors(start: str, found: str):
     assert letters(ancestors(GIT, [bytes([one]) for one in start.encode()])) == found
 
 
-@pytest.mark.parametrize("first, second, found, latest", [
+@pytest.mark.parametrize(("first", "second", "found", "latest"), [
     ("B", "C", "FIJ", "F"), ("D", "F", "", ""), ("B", "F", "FIJ", "F"), ("A", "A", "ABCDFGHIJ", "A"), ("D", "G", "G", "G"),
     ("I", "J", "", ""), ("A", "D", "DGH", "D"), ("C", "D", "", ""),
 ])  # fmt: skip

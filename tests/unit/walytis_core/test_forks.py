@@ -28,7 +28,9 @@ def test_a_proof():
 def test_what_is_no_proof():
     """C11: each thing that a proof needs."""
     elsewhere = World(nonce=bytes(16))
-    foreign = sorted([elsewhere.block(ALICE, payload=b"1"), elsewhere.block(ALICE, payload=b"2")], key=lambda block: block.id)
+    foreign = sorted(
+        [elsewhere.block(ALICE, payload=b"1"), elsewhere.block(ALICE, payload=b"2")], key=lambda block: block.id
+    )
     pairs = [(ONE.encoded, ONE.encoded), (OTHER.encoded, ONE.encoded), (foreign[0].encoded, foreign[1].encoded)]
     mates = [WORLD.block(BOB, payload=b"%d" % n) for n in range(30)]
     mates += [WORLD.block(ALICE, ONE, payload=b"%d" % n) for n in range(30)]
@@ -53,7 +55,12 @@ def test_bytes_that_are_no_blocks():
 def test_candidates():
     """C11: at or above the fork."""
     frozen = {ALICE.key: 2}
-    assert [is_candidate(Meta(1, ALICE.key, seq, 9, "", True), frozen) for seq in range(4)] == [False, False, True, True]
+    assert [is_candidate(Meta(1, ALICE.key, seq, 9, "", True), frozen) for seq in range(4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert not is_candidate(Meta(1, BOB.key, 9, 9, "", True), frozen)
 
 

@@ -18,7 +18,8 @@ from walytis_core.frontier import Entry, Frontier, bucket_of
 VECTORS = json.loads((Path(__file__).parents[3] / "docs/spec/vectors/sync.json").read_text(encoding="utf-8"))
 SOME = [signer.key for signer in signers(12)]
 entry_lists = st.dictionaries(
-    st.sampled_from(SOME), st.builds(Entry, st.integers(0, 2), st.sampled_from([some_id(1), some_id(2)]), st.sampled_from([None, 0, 1]))
+    st.sampled_from(SOME),
+    st.builds(Entry, st.integers(0, 2), st.sampled_from([some_id(1), some_id(2)]), st.sampled_from([None, 0, 1])),
 )
 
 
@@ -36,13 +37,24 @@ def test_equal_digests_mean_equal_entries(one: dict[bytes, Entry], other: dict[b
     assert (first.digest() == second.digest()) is (one == other)
     differing = first.differing(second.bucket_hashes())
     assert differing == {bucket_of(author) for author in SOME if one.get(author) != other.get(author)}
-    assert first.entries(differing) == sorted((author, entry) for author, entry in one.items() if bucket_of(author) in differing)
+    assert first.entries(differing) == sorted(
+        (author, entry) for author, entry in one.items() if bucket_of(author) in differing
+    )
 
 
-@given(st.lists(st.tuples(st.sampled_from(SOME), st.none() | st.builds(Entry, st.integers(0, 2), st.just(some_id(1)), st.none())), max_size=30), st.data())
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SOME), st.none() | st.builds(Entry, st.integers(0, 2), st.just(some_id(1)), st.none())
+        ),
+        max_size=30,
+    ),
+    st.data(),
+)
 def test_changes_in_any_order(changes: list[tuple[bytes, Entry | None]], data: st.DataObject):
     """C32: what was put and dropped leaves no trace, whenever digests were asked for in between."""
-    changed, wanted = Frontier(), {}
+    changed = Frontier()
+    wanted: dict[bytes, Entry] = {}
     for author, entry in changes:
         if entry is None:
             changed.drop(author)
@@ -58,7 +70,9 @@ def test_changes_in_any_order(changes: list[tuple[bytes, Entry | None]], data: s
     assert (len(changed), set(changed)) == (len(wanted), set(wanted))
 
 
-@pytest.mark.parametrize("entry", [Entry(2, some_id(1), None), Entry(1, some_id(2), None), Entry(1, some_id(1), 0), Entry(1, some_id(1), 2)])
+@pytest.mark.parametrize(
+    "entry", [Entry(2, some_id(1), None), Entry(1, some_id(2), None), Entry(1, some_id(1), 0), Entry(1, some_id(1), 2)]
+)
 def test_every_field_counts(entry: Entry):
     """C11: the seq, the id and the fork each show in the digest: a fork below the known one is not hidden."""
     base = Entry(1, some_id(1), None)
@@ -78,10 +92,15 @@ def test_empty_buckets():
 @pytest.mark.parametrize("vector", VECTORS["frontiers"], ids=lambda vector: str(len(vector["entries"])))
 def test_vectors(vector: dict[str, Any]):
     """C32: buckets and digests of docs/spec/vectors/sync.json, also by the formula of the specification."""
-    entries = {bytes.fromhex(row["author"]): Entry(row["seq"], BlockId.parse(row["id"]), row["fork"]) for row in vector["entries"]}
+    entries = {
+        bytes.fromhex(row["author"]): Entry(row["seq"], BlockId.parse(row["id"]), row["fork"])
+        for row in vector["entries"]
+    }
     one = frontier(entries)
     assert one.digest().hex() == vector["digest"]
-    assert {bytes.fromhex(row["author"]): row["bucket"] for row in vector["entries"]} == {author: bucket_of(author) for author in entries}
+    assert {bytes.fromhex(row["author"]): row["bucket"] for row in vector["entries"]} == {
+        author: bucket_of(author) for author in entries
+    }
     rows: dict[int, bytes] = {}
     for author, (seq, id, fork) in sorted(entries.items()):
         data = author + seq.to_bytes(8, "big") + id + (0 if fork is None else fork + 1).to_bytes(8, "big")

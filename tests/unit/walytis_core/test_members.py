@@ -77,7 +77,11 @@ def test_foreign_blocks():
     foreign = other.block(ALICE)
     child = WORLD.block(BOB, None, [foreign])
     held = holder()
-    assert reasons(held.offer(foreign, other.first, child)) == [Reason.WRONG_CHAIN, Reason.WRONG_CHAIN, Reason.BAD_ANCESTOR]
+    assert reasons(held.offer(foreign, other.first, child)) == [
+        Reason.WRONG_CHAIN,
+        Reason.WRONG_CHAIN,
+        Reason.BAD_ANCESTOR,
+    ]
     late = holder()
     assert late.offer(child).parked == 1
     assert reasons(late.offer(foreign)) == [Reason.WRONG_CHAIN, Reason.BAD_ANCESTOR]
@@ -111,7 +115,9 @@ def test_what_builds_on_refused_bytes_goes_too():
             assert reasons(held.offer(*above)) == [Reason.BAD_ANCESTOR] * 3
         else:
             assert held.offer(*above).parked == 3
-            assert sorted(reasons(held.offer(broken=[below.id]))) == sorted([Reason.BAD_SIGNATURE] + [Reason.BAD_ANCESTOR] * 3)
+            assert sorted(reasons(held.offer(broken=[below.id]))) == sorted(
+                [Reason.BAD_SIGNATURE] + [Reason.BAD_ANCESTOR] * 3
+            )
         assert len(held.members.parking) == 0
         agree(held, WORLD)
 

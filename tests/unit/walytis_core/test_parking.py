@@ -59,7 +59,8 @@ def test_idle_blocks():
     assert parking.idle_of(BOB.key) == []
     assert parking.needed() == set()
     taken = parking.take(block.id)
-    assert taken is not None and taken.block == block
+    assert taken is not None
+    assert taken.block == block
     assert parking.take(block.id) is None
 
 
@@ -81,7 +82,10 @@ def test_bytes_per_peer():
     """C36: bytes are bounded as well as blocks."""
     parking = Parking()
     size = Limits.parked_bytes_per_peer // (30_000 + 250)
-    taken = [parking.park(WORLD.block(ALICE, payload=bytes([n % 256, n // 256]) + bytes(30_000)), {some_id(1)}, "p") for n in range(size + 5)]
+    taken = [
+        parking.park(WORLD.block(ALICE, payload=bytes([n % 256, n // 256]) + bytes(30_000)), {some_id(1)}, "p")
+        for n in range(size + 5)
+    ]
     assert taken.count(True) in range(size - 2, size + 3)
     assert not taken[-1]
     assert parking.park(WORLD.block(BOB), {some_id(1)}, "q")
@@ -108,7 +112,11 @@ def test_budgets_add_up():
         block = source.choice(blocks)
         match source.randrange(6):
             case 0 | 1 if block.id not in parking:
-                parking.park(block, set(source.sample([one.id for one in blocks if one != block], source.randrange(3))), source.choice("pqr"))
+                parking.park(
+                    block,
+                    set(source.sample([one.id for one in blocks if one != block], source.randrange(3))),
+                    source.choice("pqr"),
+                )
             case 2:
                 parking.arrived(block.id)
             case 3:
@@ -124,4 +132,9 @@ def test_budgets_add_up():
         lacked = {id for parked in parking.parked.values() for id in parked.lacks}
         assert {id for id in lacked if id not in parking} == parking.needed()
     parking.clear()
-    assert (budget.left_bytes, parking._accounts, parking._waiting_for, parking._places) == (Limits.parked_bytes_per_node, {}, {}, {})
+    assert (budget.left_bytes, parking._accounts, parking._waiting_for, parking._places) == (
+        Limits.parked_bytes_per_node,
+        {},
+        {},
+        {},
+    )

@@ -35,7 +35,14 @@ def test_round_trip(writers: frozenset[bytes] | None, readers: str):
     genesis = read_genesis(block)
     assert genesis == (block.id, FOUNDER.key, policy)
     assert policy.is_open is (writers is None and readers == EVERYONE)
-    assert (block.chain, block.chain_id, block.prev, block.parents, block.seq, block.height) == (None, block.id, None, (), 0, 0)
+    assert (block.chain, block.chain_id, block.prev, block.parents, block.seq, block.height) == (
+        None,
+        block.id,
+        None,
+        (),
+        0,
+        0,
+    )
 
 
 def test_the_nonce_makes_the_chain():
@@ -73,7 +80,9 @@ def test_payloads_that_are_no_policy(value: Any):
     assert genesis_with(cbor.encode(value)) is Reason.BAD_PAYLOAD
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x84", b"\xff", cbor.encode([NONCE, None, EVERYONE, b""]) + b"\0", b"\x81" * 3000])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x84", b"\xff", cbor.encode([NONCE, None, EVERYONE, b""]) + b"\0", b"\x81" * 3000]
+)
 def test_payloads_that_are_no_cbor(payload: bytes):
     """C40: neither do broken bytes."""
     assert genesis_with(payload) is Reason.BAD_PAYLOAD

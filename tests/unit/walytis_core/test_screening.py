@@ -30,7 +30,7 @@ def test_each_kind_of_refusal():
     found = screen(portion, nothing)
     assert found.blocks == (TWO,)
     reasons = [Reason.BAD_ENCODING, Reason.BAD_SIGNATURE, Reason.NEWER_VERSION, Reason.TOO_LARGE]
-    assert found.refused == tuple((BlockId.of(data), reason) for data, reason in zip(portion, reasons, strict=False))
+    assert dict(found.refused) == {BlockId.of(data): reason for data, reason in zip(portion, reasons, strict=False)}
 
 
 def test_known_blocks_are_not_read():

@@ -26,7 +26,7 @@ SMALL_ORDER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed, key, message, signature", RFC_8032)
+@pytest.mark.parametrize(("seed", "key", "message", "signature"), RFC_8032)
 def test_published_vectors(seed: str, key: str, message: str, signature: str):
     """C09: signatures are those of RFC 8032, so they are deterministic."""
     signer = Ed25519Signer(bytes.fromhex(seed))
@@ -53,7 +53,17 @@ def test_small_order(point: str):
         assert not is_signed(key, b"message", signature)
 
 
-@pytest.mark.parametrize("key", [b"", bytes(34), b"\xed\x01", b"\xed\x01" + bytes(31), b"\xec\x01" + Ed25519Signer(bytes(32)).key[2:], b"\xff" * 34])
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        bytes(34),
+        b"\xed\x01",
+        b"\xed\x01" + bytes(31),
+        b"\xec\x01" + Ed25519Signer(bytes(32)).key[2:],
+        b"\xff" * 34,
+    ],
+)
 def test_what_is_no_author_key(key: bytes):
     """C07: other lengths and other kinds of keys."""
     assert not is_author_key(key)

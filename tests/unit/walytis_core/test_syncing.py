@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.suites.making import ALICE, BOB, CAROL, FOUNDER, World, signers, some_id
@@ -150,7 +152,7 @@ def test_liar_above_our_frontier_gets_nothing_it_claims():
         times.append(one.now_s)
         one["a"].receive("x", Done(b"\x99" * 32, 1))
     assert pulls == 6
-    waits = [round(later - earlier, 3) for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [round(later - earlier, 3) for earlier, later in pairwise(times)]
     assert waits == [1, 2, 4, 8, 16]
 
 
@@ -434,7 +436,9 @@ def test_a_proof_travels_over_the_channel_once():
     one["a"].receive("x", Blocks(Why.NEWS, (WORLD.block(ALICE, payload=b"fork").encoded,)))
     one.deliver()
     one.agree()
-    told = [name for name, peer in one.peers.items() if any(isinstance(message, ForkProof) for message in peer.published)]
+    told = [
+        name for name, peer in one.peers.items() if any(isinstance(message, ForkProof) for message in peer.published)
+    ]
     assert told == ["a"]
     assert all(len(peer.changed(Forked)) == 1 for peer in one.peers.values())
 
@@ -513,5 +517,3 @@ def test_the_founder_alone_is_in_a_new_frontier():
     """C32: a chain that only has its genesis has one entry."""
     one = net("a")
     assert dict(one["a"].replica.members.frontier) == {FOUNDER.key: Entry(0, WORLD.first.id)}
-
-

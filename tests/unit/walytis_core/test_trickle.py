@@ -19,14 +19,14 @@ def test_intervals_double(draws: list[float]):
     length = Limits.trickle_min_s
     for draw in draws:
         fire_s = timer.begin(draw)
-        assert length / 2 <= fire_s < length
+        assert length / 2 <= fire_s <= length  # below it but for rounding
         timer.fire()
         assert fire_s + timer.end() == pytest.approx(length)
         length = min(2 * length, Limits.trickle_max_s)
     assert timer.interval_s == length <= Limits.trickle_max_s
 
 
-@pytest.mark.parametrize("heard, sends", [(0, True), (1, True), (2, False), (3, False), (99, False)])
+@pytest.mark.parametrize(("heard", "sends"), [(0, True), (1, True), (2, False), (3, False), (99, False)])
 def test_suppression(heard: int, sends: bool):
     """C35: rules 3 and 4: k consistent messages suppress our own."""
     timer = Trickle()
@@ -40,7 +40,8 @@ def test_the_counter_starts_anew():
     """C35: rule 2: what was heard counts for its interval only."""
     timer = Trickle()
     timer.begin(0.5)
-    timer.hear(), timer.hear()
+    timer.hear()
+    timer.hear()
     assert not timer.fire()
     timer.end()
     timer.begin(0.5)
