@@ -4,7 +4,7 @@ Open a `Node`, make or join a `Chain`, append blocks and follow those of others.
 """
 
 from walytis_core.block import Block, Content
-from walytis_core.chain import Chain, ChainStatus, PeerInfo
+from walytis_core.chain import Chain
 from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import (
     CallError,
@@ -26,10 +26,13 @@ from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
 from walytis_core.invitation import Invitation, InvitationRecord
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
-from walytis_core.node import Node, NodeStats
+from walytis_core.network.libp2p import Libp2pNetwork
+from walytis_core.network.memory import MemoryHub, MemoryNetwork
+from walytis_core.node import Node
 from walytis_core.pending import Pending
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.standing import Obeyed, Standing, Void, Wait
+from walytis_core.status import ChainStatus, NodeStats, PeerInfo
 
 __all__ = [
     "Arrived",
@@ -50,9 +53,12 @@ __all__ = [
     "InvitationRecord",
     "JoinError",
     "Layer",
+    "Libp2pNetwork",
     "Limits",
     "LocalError",
     "LockedError",
+    "MemoryHub",
+    "MemoryNetwork",
     "Node",
     "NodeStats",
     "NotAllowedError",

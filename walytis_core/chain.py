@@ -10,9 +10,8 @@ import io
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from walytis_core import content
 from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invitation
@@ -30,62 +29,49 @@ from walytis_core.limits import Limits
 from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
-from walytis_core.signer import is_author_key
+from walytis_core.signer import Signer, is_author_key
 from walytis_core.standing import Standing
+from walytis_core.status import ChainStatus, PeerInfo
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
-
-if TYPE_CHECKING:
-    from walytis_core.node import Node
 
 _PAGE: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerInfo:
-    """A peer of a chain that is online.
+class Home(Protocol):
+    """What a chain needs of its node."""
 
-    Attributes:
-        peer: The transport's peer id.
-        node_key: Its node key, proven at the opening of the stream; 32 bytes.
-        last_contact: When something last came from it; seconds since the epoch.
-    """
+    @property
+    def signer(self) -> Signer:
+        """Signs with the node key."""
+        ...
 
-    peer: str
-    node_key: bytes
-    last_contact: float
+    def name_of(self, id: BlockId) -> str:
+        """The local name of a chain."""
+        ...
 
+    def addresses(self) -> list[str]:
+        """Addresses under which the node can be reached."""
+        ...
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainStatus:
-    """Why a chain is, or is not, in sync.
+    def invited(self, chain: Chain, invitation: Invitation) -> None:
+        """An invitation was issued."""
+        ...
 
-    Attributes:
-        blocks: How many blocks are held.
-        heads: How many blocks nobody has built on.
-        peers: Online peers with an open stream.
-        last_contact: Seconds since the epoch; None when nobody was met since the node was opened.
-        pulling_from: The peer from which blocks are being fetched now.
-        parked: Blocks that wait for others that are missing.
-        missing: How many blocks they wait for.
-        refused: What peers sent that was refused, counted by reason.
-        forked_authors: Authors that are proven to have equivocated.
-        corrupt: Blocks that were found damaged on disk and are fetched again.
-        writable: Why this node may not append now; None when it may.
-        followers: The last error of each callback follower, by name; None where all is well.
-    """
+    def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
+        """Fetches long content from peers."""
+        ...
 
-    blocks: int
-    heads: int
-    peers: int
-    last_contact: float | None
-    pulling_from: str | None
-    parked: int
-    missing: int
-    refused: Mapping[str, int]
-    forked_authors: int
-    corrupt: int
-    writable: str | None
-    followers: Mapping[str, str | None]
+    def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
+        """The online peers of a chain."""
+        ...
+
+    def last_contact_of(self, id: BlockId) -> float | None:
+        """When a peer of a chain was last heard."""
+        ...
+
+    def require_open(self) -> None:
+        """Raises `ClosedError` once the node has ended."""
+        ...
 
 
 class Chain:
@@ -100,7 +86,7 @@ class Chain:
     """
 
     def __init__(
-        self, node: Node, engine: Engine, author: OwnAuthor, layers: Sequence[Layer] = (), others: Others | None = None
+        self, node: Home, engine: Engine, author: OwnAuthor, layers: Sequence[Layer] = (), others: Others | None = None
     ) -> None:
         self._node = node
         self.engine = engine

@@ -27,6 +27,8 @@ class _Piece:
     peer: str
     data: bytearray = field(default_factory=bytearray)
     asked: set[str] = field(default_factory=set)
+    moved: bool = True
+    """Whether a part of it came, or it was asked for, since patience was looked at."""
 
 
 @dataclass(slots=True)
@@ -35,7 +37,6 @@ class Fetching:
 
     _waiting: dict[Cid, set[str]] = field(default_factory=dict)
     _under_way: dict[Cid, _Piece] = field(default_factory=dict)
-    _moved: bool = False
 
     def want(self, cids: Sequence[Cid], peers: Sequence[str]) -> list[Effect]:
         """Content is wanted; it is asked of the peers with a link."""
@@ -49,7 +50,7 @@ class Fetching:
         piece = self._under_way.get(part.cid)
         if piece is None or piece.peer != peer or part.offset != len(piece.data):
             return [Reject(Reason.UNASKED, peer)]
-        self._moved = True
+        piece.moved = True
         piece.data += part.data
         if len(piece.data) < part.total:
             return [] if part.data else [Reject(Reason.BAD_CONTENT, peer), *self.lacking(peer, (part.cid,), peers)]
@@ -74,13 +75,13 @@ class Fetching:
 
     def patience(self, peers: Sequence[str]) -> list[Effect]:
         """Time is up for what made no progress since the last time."""
-        if self._moved:
-            self._moved = False
-            return [SetTimer("side", _PATIENCE_S)]
+        stalled = [(cid, piece.peer) for cid, piece in self._under_way.items() if not piece.moved]
+        for piece in self._under_way.values():
+            piece.moved = False
         effects: list[Effect] = []
-        for peer in sorted({piece.peer for piece in self._under_way.values()}):
-            effects.extend(self.lost(peer, peers))
-        return effects
+        for cid, peer in stalled:
+            effects.extend(self.lacking(peer, (cid,), peers))
+        return [*effects, SetTimer("side", _PATIENCE_S)] if self._under_way else effects
 
     def _ask(self, peers: Sequence[str]) -> list[Effect]:
         effects: list[Effect] = []

@@ -60,7 +60,8 @@ def to_unfold(
             continue
         out.add(id)
         result.append(id)
-        named = decode(held.encoded([id])[id], id).ancestors_named if id in held.known([id]) else ()
+        encoded = held.encoded([id])
+        named = decode(encoded[id], id).ancestors_named if id in encoded else ()  # set aside as corrupt
         metas = held.metas(named)
         todo.extend(parent for parent in named if is_candidate(metas[parent], frozen))
     return result

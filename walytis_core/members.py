@@ -46,6 +46,14 @@ class Outcome:
         return Commit(blocks=tuple(self.taken), refold=tuple(self.refold))
 
 
+class _UnreadableError(Exception):
+    """The bytes of a member that a rule reads are set aside as corrupt. Never leaves this file."""
+
+    def __init__(self, id: BlockId) -> None:
+        super().__init__(f"the bytes of block {id.short} are set aside")
+        self.id = id
+
+
 @dataclass(slots=True)
 class _Batch:
     """A batch in work: metas of members, committed or staged; ids found to be of none; and blocks taken so far."""
@@ -114,6 +122,10 @@ class Members:
             self._refused.add(parked.block.id, Reason.BAD_ANCESTOR)
             self._refused.witness(parked.block)
             outcome.rejected.append((parked.block.id, Reason.BAD_ANCESTOR, parked.peer))
+
+    def healed(self, id: BlockId) -> None:
+        """The bytes of a member are there again: what waited for them is to be considered again."""
+        self.requeued.extend((parked.block, parked.peer) for parked in self.parking.arrived(id))
 
     def _consider(self, block: Block, peer: str, batch: _Batch) -> list[Parked]:
         """Takes, parks or refuses one block. Returns the parked ones that are to be considered again."""
@@ -298,8 +310,9 @@ class Members:
     def _mend_heads(self, held: Held, unfold: Collection[BlockId]) -> None:
         """After unfolding: what is gone is no head, and what only it named is one again."""
         touched: set[BlockId] = set()
+        for id in unfold:
+            self.heads.pop(id, None)
         for id, encoded in held.encoded(list(unfold)).items():
-            self.heads.pop(BlockId(id), None)
             touched.update(decode(encoded, BlockId(id)).ancestors_named)
         bare = [id for id in touched if id not in self.unfolded and id != self.genesis.id]
         bare = [id for id in bare if all(child in self.unfolded for child in held.children(id))]
@@ -385,7 +398,10 @@ class Members:
     def _admitted(self, batch: _Batch) -> Admitted:
         def admitted(id: BlockId) -> frozenset[bytes]:
             staged = batch.staged.get(id)
-            return read_admit(staged or decode(batch.held.encoded([id])[id], id))
+            encoded = batch.held.encoded([id]) if staged is None else {}
+            if staged is None and id not in encoded:
+                raise _UnreadableError(id)
+            return read_admit(staged or decode(encoded[id], id))
 
         return admitted
 

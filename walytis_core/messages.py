@@ -275,7 +275,7 @@ def _read_side_part(cid: object, offset: object, total: object, data: object) ->
         _uint(total, Limits.leaf_bytes),
         _bytes(data, most=Limits.part_bytes),
     )
-    if part.offset + len(part.data) > part.total:
+    if len(part.data) != min(Limits.part_bytes, part.total - part.offset):  # whole parts only, so that nobody drips
         raise ValueError
     return part
 

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import random
@@ -21,7 +20,6 @@ from weakref import WeakSet
 
 import trio
 
-from walytis_core import content
 from walytis_core.admission import (
     JOIN_PROTOCOL,
     Invitations,
@@ -31,8 +29,10 @@ from walytis_core.admission import (
 )
 from walytis_core.authors import OwnAuthor, author_key_name
 from walytis_core.block import Block, decode
-from walytis_core.chain import Chain, PeerInfo
-from walytis_core.cid import BlockId, Cid
+from walytis_core.chain import Chain
+from walytis_core.chain_service import ChainService
+from walytis_core.cid import BlockId
+from walytis_core.content_fetch import ContentFetch
 from walytis_core.engine import Engine, NetworkEffect
 from walytis_core.errors import (
     ClosedError,
@@ -45,9 +45,10 @@ from walytis_core.errors import (
     UnavailableError,
     WalytisError,
 )
-from walytis_core.events import Arrived, Change, Fetch, Fetched, Progress, Synced
+from walytis_core.events import Arrived, Change
 from walytis_core.handshake import admits_all
 from walytis_core.invitation import Invitation, invitation_id
+from walytis_core.join import Join
 from walytis_core.joining import Grant, Terms
 from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
 from walytis_core.layer import Layer
@@ -59,8 +60,9 @@ from walytis_core.parking import Budget
 from walytis_core.pending import Pending
 from walytis_core.policy import ANYONE, EVERYONE, NONCE_BYTES, SECRET, Policy, create_genesis, read_genesis
 from walytis_core.seals import SECRET_BYTES, ChainKeys, ChainSecret
-from walytis_core.service import ChainService, Service
+from walytis_core.service import Service
 from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.status import NodeStats, PeerInfo
 from walytis_core.store.port import ChainStore
 from walytis_core.store.sqlite import SqliteStore
 
@@ -75,29 +77,6 @@ _CRASHED: Final = "the node ended because of an error in its background loop"
 _NODE_KEY: Final = "node"
 _LISTEN_KEY: Final = "listen"
 _NETWORK_WAIT_S: Final = 15.0
-_FETCH_AT_ONCE: Final = 64
-_RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStats:
-    """What a node holds and does; the same numbers in the command, the notebook and metrics.
-
-    Attributes:
-        chains: How many chains are held.
-        blocks: How many blocks, in all of them.
-        peers: Peers that are connected.
-        sessions: Open sync streams.
-        refused: What peers sent that was refused, counted by reason.
-        network: ``"starting"``, ``"up"``, or what is wrong.
-    """
-
-    chains: int
-    blocks: int
-    peers: int
-    sessions: int
-    refused: dict[str, int]
-    network: str
 
 
 class _Outlet:
@@ -233,7 +212,7 @@ class Node:
             chain.close()
         self._loop.stop()
         self._fail_pendings(ClosedError("the node was closed"))
-        self._service.workers.close()
+        self._service.shared.workers.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -260,7 +239,7 @@ class Node:
             try:
                 self._store.put(_LISTEN_KEY, self._network.addresses()[0].encode())
             except StorageError as error:  # the next start then takes another port; reading goes on
-                self._service.disk_error = error
+                self._service.shared.disk_error = error
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
@@ -389,7 +368,7 @@ class Node:
             engine.listen(partial(self._tell_other_chains, chain_id))
         keys = self._keys_of(chain_id, genesis.policy)
         admits = self._admits_of(genesis.policy)
-        self._loop.post(lambda: self._service.add(ChainService(self._service, engine, keys, admits)))
+        self._loop.post(lambda: self._service.add(ChainService(self._service.shared, engine, keys, admits)))
         self._index_invitations(chain_id, genesis.policy, tables)
         return chain
 
@@ -471,7 +450,7 @@ class Node:
     def stats(self) -> NodeStats:
         """What this node holds and does."""
         services = list(self._service.chains.values())
-        refused = dict(self._service.faults)
+        refused = dict(self._service.manners.faults)
         up = "up" if self._service.is_up.is_set() else "starting"
         return NodeStats(
             chains=len(self._chains),
@@ -486,7 +465,7 @@ class Node:
     def _ailment(self) -> object:
         if self._crash is not None:
             return _ended(self._crash)
-        return self._service.disk_error or self._service.failure
+        return self._service.shared.disk_error or self._service.failure
 
     def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
         """The online peers of a chain, the most recent contact first."""
@@ -509,7 +488,7 @@ class Node:
 
     async def run_in_thread(self, job: Callable[[], T]) -> T:
         """Runs a job in one of the node's worker threads; in the loop."""
-        return await self._service.workers.run(job)
+        return await self._service.shared.workers.run(job)
 
     def _spawn(self, function: Callable[[], object]) -> None:
         self._loop.post(lambda: self._nursery.start_soon(function))  # type: ignore[arg-type]
@@ -543,7 +522,7 @@ class Node:
             raise JoinError("the invitation has expired")
         if name is not None:
             self._require_new_name(name)
-        join = _Join(self, ticket, name, signer)
+        join = Join(self, ticket, name, signer)
         self._pendings.add(join.pending)
         self._spawn(join.run)
         return join.pending
@@ -585,7 +564,7 @@ class Node:
         if self._service.is_kept_out(stream.peer):
             return
         fault = await answer_join(
-            stream, self.signer, self._network, self._terms_of, self._inviter, self._service.workers
+            stream, self.signer, self._network, self._terms_of, self._inviter, self._service.shared.workers
         )
         if fault is not None:
             self._service.fault(fault.reason, stream.peer)
@@ -617,154 +596,10 @@ class Node:
 
     def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
         """Fetches a block's long content from peers. See `Chain.fetch`."""
-        fetching = _Fetch(self, self._loop, chain, block)
+        fetching = ContentFetch(self._service.shared.workers, self._loop, chain, block)
         self._pendings.add(fetching.pending)
         self._spawn(fetching.run)
         return fetching.pending
-
-
-class _Join:
-    """A join under way; runs in the loop."""
-
-    def __init__(self, node: Node, ticket: Invitation, name: str | None, signer: Signer | None) -> None:
-        self.pending = Pending[Chain](on_cancel=self._undo)
-        self._node = node
-        self._ticket = ticket
-        self._name = name
-        self._given = signer
-        self._seed = None if signer else os.urandom(32)
-        self._author = signer or Ed25519Signer(self._seed or b"")
-        self._chain: Chain | None = None
-
-    async def run(self) -> None:
-        """Asks until the issuer answers, then waits for the first sync."""
-        try:
-            grant, peer = await self._ask()
-            if self.pending.done():
-                return
-            adopt = partial(self._node.adopt, grant, self._name or grant.name, self._seed, self._given)
-            chain = self._chain = await self._node.run_in_thread(adopt)
-            if self.pending.done():  # cancelled meanwhile
-                await self._node.run_in_thread(self._undo)
-                return
-            self._watch(chain, peer, grant.blocks)
-            self._node.introduce(chain, peer, self._ticket.addresses)
-        except WalytisError as error:
-            self.pending.fail(error)
-
-    async def _ask(self) -> tuple[Grant, str]:
-        tries = 0
-        while not self.pending.done():
-            if not tries:
-                self.pending.report(0, 0, "asking the inviter")
-            try:
-                return await self._node.ask_issuer(self._ticket, self._author)
-            except UnavailableError as error:
-                self.pending.report(0, 0, f"waiting for the inviter to come online: {error}")
-            await trio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
-            tries += 1
-            if self._ticket.expires is not None and self._ticket.expires <= time.time():
-                raise JoinError("the invitation expired while the inviter was away")
-        raise ClosedError("the join was cancelled")
-
-    def _watch(self, chain: Chain, issuer: str, known: int) -> None:
-        """Resolves the join at the first sync with the issuer."""
-
-        def tell(change: Change) -> None:
-            match change:
-                case Progress(_, held, more):
-                    self.pending.report(held, max(known, more), "fetching blocks")
-                case Synced(peer, equal) if equal or peer == issuer:
-                    self.pending.report(len(chain), len(chain), "joined")
-                    self.pending.resolve(chain)
-                    stop()
-
-        self.pending.report(0, known, "opening a stream to the inviter")
-        stop = chain.engine.listen(tell)
-
-    def _undo(self) -> None:
-        chain, self._chain = self._chain, None
-        if chain is not None:
-            self._node.delete_chain(chain)
-
-
-class _Fetch:
-    """A fetch of long content under way; runs in the loop."""
-
-    def __init__(self, node: Node, loop: Loop, chain: Chain, block: Block) -> None:
-        self.pending = Pending[Block]()
-        self._node = node
-        self._loop = loop
-        self._chain = chain
-        self._block = block
-        self._from = 0  # before this offset everything is held
-        self._waits: set[Cid] = set()
-        self._lacking = False
-        self._changed = trio.Event()
-
-    async def run(self) -> None:
-        """Asks for what is missing, a portion at a time, until all is held."""
-        wanted = self._block.content
-        if wanted is None:
-            self.pending.resolve(self._block)
-            return
-        stop = self._chain.engine.listen(self._tell)
-        try:
-            total, done = content.total_pieces(wanted), await self._node.run_in_thread(self._held)
-            while not self.pending.done():
-                portion = await self._node.run_in_thread(self._portion)
-                if not portion:
-                    self.pending.report(total, total, "fetched")
-                    self.pending.resolve(self._chain.block(self._block.id))
-                    return
-                self.pending.report(done, total, "fetching content")
-                await self._get(portion)
-                done += len(portion)
-                if self._lacking:
-                    raise UnavailableError("nobody who is online has this content")
-        except WalytisError as error:
-            self.pending.fail(error)
-        finally:
-            stop()
-
-    def _held(self) -> int:
-        wanted = self._block.content
-        assert wanted is not None
-        tables = self._chain.tables
-        return sum(bool(tables.has_side([piece.cid])) for piece in content.pieces(wanted, tables.side))
-
-    def _portion(self) -> list[Cid]:
-        tables = self._chain.tables
-        wanted = self._block.content
-        assert wanted is not None
-        found: list[content.Piece] = []
-        for piece in content.missing(wanted, self._is_sound, tables.side, self._from):
-            found.append(piece)
-            if len(found) == _FETCH_AT_ONCE:
-                break
-        self._from = found[0].offset if found else 0
-        return [piece.cid for piece in found]
-
-    def _is_sound(self, cid: Cid) -> bool:
-        """Whether a leaf is held and undamaged: what the disk has spoilt is fetched again."""
-        data = self._chain.tables.side(cid)
-        return data is not None and Cid.of(data, bytes(cid[:4])) == cid
-
-    async def _get(self, portion: list[Cid]) -> None:
-        self._waits = set(portion)
-        self._changed = trio.Event()
-        await self._node.run_in_thread(partial(self._chain.engine.handle, Fetch(tuple(portion))))
-        await self._changed.wait()
-
-    def _tell(self, change: Change) -> None:
-        if isinstance(change, Fetched) and self._waits & set(change.cids):
-            self._loop.post(partial(self._got, change))
-
-    def _got(self, change: Fetched) -> None:
-        self._lacking = self._lacking or change.missing
-        self._waits.difference_update(change.cids)
-        if not self._waits or self._lacking:
-            self._changed.set()
 
 
 def _ended(crash: BaseException) -> ClosedError:

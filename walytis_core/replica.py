@@ -150,7 +150,9 @@ class Replica:
     def _came(self, event: Came, held: ChainStore, now_s: float) -> list[Effect]:
         screened, peer = event.screened, event.peer
         healed = [Heal(block) for block in screened.blocks if block.id in self._corrupt]
-        self._corrupt.difference_update(effect.block.id for effect in healed)
+        for effect in healed:
+            self._corrupt.discard(effect.block.id)
+            self.members.healed(effect.block.id)
         outcome = self.members.ingest(((block, peer) for block in screened.blocks), held)
         for id, reason in screened.refused:
             self.members.refuse(id, reason, peer, outcome)

@@ -203,7 +203,7 @@ def test_ten_thousand_blocks_while_the_app_was_off(tmp_path: Path, hub: MemoryHu
             named = event.block.id
             assert int(event.block.payload[:-200]) == count
             event.ack()
-            count += 1
+            count += 1  # noqa: SIM113 - used after the loop
             if count == total:
                 break
         _, peak = tracemalloc.get_traced_memory()

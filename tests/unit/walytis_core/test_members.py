@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import pytest
 
 from tests.suites.making import ALICE, BOB, CAROL, FOUNDER, MALLORY, World, signers, some_id
@@ -14,6 +16,7 @@ from walytis_core.limits import Limits
 from walytis_core.parking import Budget
 from walytis_core.policy import ADMIT, encode_admit
 from walytis_core.signer import Ed25519Signer
+from walytis_core.store.memory import MemoryChain, _Numbers
 
 WORLD = World()
 LISTED = World([ALICE])
@@ -548,3 +551,42 @@ def test_crash_before_the_fork_is_judged():
     assert held.folded == {one.id}
     held.offer(other)
     agree(held, WORLD, one, other)
+
+
+class Damaged(MemoryChain):
+    """A store in which the bytes of some members are set aside as corrupt."""
+
+    lost: frozenset[BlockId] = frozenset()
+
+    def encoded(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {id: data for id, data in super().encoded(ids).items() if id not in self.lost}
+
+
+def damaged(world: World, *blocks: Block, lost: Collection[Block]) -> tuple[Holder, Damaged]:
+    store = Damaged(world.first, _Numbers())
+    held = Holder(world.genesis, store)
+    held.offer(*blocks)
+    store.lost = frozenset(block.id for block in lost)
+    return held, store
+
+
+def test_an_admission_whose_bytes_are_damaged():
+    """C24: a block that needs damaged bytes to be judged waits until they are healed; nothing is raised."""
+    admit = LISTED.admit(ALICE, [BOB])
+    held, store = damaged(LISTED, admit, lost=[admit])
+    first = LISTED.block(BOB, admit)
+    assert held.offer(first).parked == 1
+    assert held.members.parking.needed() == {admit.id}
+    store.lost = frozenset()
+    held.members.healed(admit.id)
+    held.settle()
+    agree(held, LISTED, admit, first)
+
+
+def test_a_fork_above_damaged_bytes():
+    """C11, C24: unfolding passes over members whose bytes are set aside; they are no heads either."""
+    blocks = WORLD.chain(ALICE, 3)
+    held, _ = damaged(WORLD, *blocks, lost=[blocks[2]])
+    held.offer(WORLD.block(ALICE, blocks[0], payload=b"fork"))
+    assert held.folded == {blocks[0].id}
+    assert blocks[2].id not in held.members.heads

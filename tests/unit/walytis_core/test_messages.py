@@ -116,7 +116,7 @@ WRONG: dict[int, list[list[Any]]] = {
     10: [[5], [-1], [True], [b"\x01"], [None]],
     11: [[KEY[1:], []], [ALICE.key, []], [KEY, None], [KEY, [[1, ID, 2]]], [KEY, [[1]]], [KEY, [[-1, ID]]], [KEY, [[1, ID[1:]]]], [KEY, [[1, ID]] * 65], [KEY, [ID]]],
     12: [[bytes(35)], [bytes(37)], [[bytes(36)]], [bytes(36 * 1025)]],
-    13: [[bytes(35), 0, 3, b"abc"], [bytes(CID), 1, 3, b"abc"], [bytes(CID), -1, 3, b"abc"], [bytes(CID), 0, 262_145, b"abc"], [bytes(CID), 0, 2, b"abc"],
+    13: [[bytes(35), 0, 3, b"abc"], [bytes(CID), 1, 3, b"abc"], [bytes(CID), -1, 3, b"abc"], [bytes(CID), 0, 262_145, b"abc"], [bytes(CID), 0, 2, b"abc"], [bytes(CID), 0, 3, b"ab"], [bytes(CID), 0, 3, b""], [bytes(CID), 0, 262_144, bytes(9)],
          [bytes(CID), 0, 262_144, bytes(131_073)], [bytes(CID), 0, 3, "abc"], [bytes(CID), True, 3, b"a"], [bytes(CID), 4, 3, b""]],
     14: [[bytes(35)], [[bytes(36)]], [bytes(36 * 1025)]],
 }  # fmt: skip

@@ -1,0 +1,361 @@
+"""One chain on the network: its sync streams, its channel and its timers. Runs in the node's loop.
+
+It keeps up to `neighbours` streams, redials the peers it knows, carries gossip and fires the timers that the replica
+set. What is decided elsewhere (replica, address book, handshakes) is only performed here. Invariants: no task outlives
+`run`; there is one stream with each peer; chains share no list of peers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Final
+
+import trio
+
+from walytis_core import cbor, messages
+from walytis_core.addresses import AddressBook
+from walytis_core.engine import Engine, NetworkEffect
+from walytis_core.errors import NotFoundError, Reason, RemoteError, StorageError, UnavailableError
+from walytis_core.events import Came, Contact, Publish, Received, Send, SetTimer, TimerFired
+from walytis_core.handshake import ENTROPY_BYTES, Candidate, Ends, Initiator
+from walytis_core.limits import Limits
+from walytis_core.messages import Blocks, Digest, ForkProof, Message
+from walytis_core.network.port import Gossip, Network
+from walytis_core.screening import screen
+from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
+from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_initiator
+from walytis_core.signer import Signer
+from walytis_core.timers import Timers
+from walytis_core.workers import Workers
+
+_jitter: Final = Random().random  # noqa: S311 - spreads load; nothing secret hangs on it
+_RETRY_S: Final = 5.0
+"""A peer that would not open a stream is left alone for so long."""
+_AT_ONCE_S: Final = 2.0
+"""Two streams opened within this time are taken to have crossed."""
+_SPARE_S: Final = 3.0
+"""A stream beyond the usual number is kept at least so long."""
+_BOOK_KEY: Final = "peers"
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the chains of a node have in common on the network.
+
+    Attributes:
+        network: The transport.
+        node: Signs with the node key.
+        neighbours: Sync streams that each chain keeps open.
+        workers: The node's threads.
+        timers: The loop's timers.
+        screeners: Bounds the threads that screen blocks.
+        fault: Told what a peer did wrong.
+        is_kept_out: Whether nothing is taken from a peer now.
+        disk_error: Why the disk took no writes, when it last did not.
+    """
+
+    network: Network
+    node: Signer
+    neighbours: int
+    workers: Workers
+    timers: Timers
+    screeners: trio.CapacityLimiter
+    fault: Callable[[Reason, str], None]
+    is_kept_out: Callable[[str], bool]
+    disk_error: StorageError | None = None
+
+
+class ChainService:
+    """One chain on the network.
+
+    Args:
+        shared: What the chains of a node have in common.
+        engine: The chain.
+        keys: The chain's keys.
+        admits: Whether a peer with this node key may read; always, where the chain key is the only right to read.
+    """
+
+    def __init__(self, shared: Shared, engine: Engine, keys: ChainKeys, admits: Callable[[bytes], bool]) -> None:
+        self.engine = engine
+        self.keys = keys
+        self.candidate = Candidate(keys, admits)
+        self.sessions: dict[str, SyncSession] = {}
+        self.last_contact: dict[str, float] = {}
+        self.is_running = False
+        self.workers = shared.workers.lane()
+        self._shared = shared
+        self._book = AddressBook.from_data(_read_book(engine))
+        self._timers: dict[str, float] = {}
+        self._outgoing: list[Message] = []
+        self._has_outgoing = trio.Event()
+        self._opening: set[str] = set()
+        self._left_alone: dict[str, float] = {}
+        self._scope = trio.CancelScope()
+
+    # --- the engine's outlet -----------------------------------------------------------------------------------
+
+    def perform(self, effects: Sequence[NetworkEffect]) -> None:
+        """Performs effects; in the loop."""
+        for effect in effects:
+            match effect:
+                case Send(peer, message):
+                    if session := self.sessions.get(peer):
+                        session.send(message)
+                case Publish(message):
+                    self._outgoing.append(message)
+                    self._has_outgoing.set()
+                case SetTimer(name, delay_s):
+                    due = self._timers[name] = trio.current_time() + delay_s
+                    self._shared.timers.add(due, partial(self._fire, name, due))
+                case Contact(peer):
+                    self.contact(peer)
+
+    def reset(self) -> None:
+        """Closes all streams: the replica forgot them."""
+        for session in self.sessions.values():
+            session.close()
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs the chain's tasks until `close()`."""
+        network = self._shared.network
+        with self._scope:
+            gossip = await network.subscribe(self.keys.channel)
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    self.is_running = True
+                    nursery.start_soon(self._listen, gossip)
+                    nursery.start_soon(self._talk)
+                    await self._in_thread(self.engine.begin)
+                    self.tick()
+                    await trio.sleep_forever()
+            finally:
+                self.is_running = False
+                self.reset()  # those that peers opened run in tasks of the network
+                self._write_book()
+        if self._scope.cancelled_caught:
+            await network.unsubscribe(self.keys.channel)
+
+    def close(self) -> None:
+        """Ends the chain's tasks soon."""
+        self._scope.cancel()
+
+    def _fire(self, name: str, due: float) -> None:
+        """A timer is due, unless it was set anew; in the loop."""
+        if self.is_running and self._timers.get(name) == due:
+            del self._timers[name]
+            self._nursery.start_soon(self._handle, TimerFired(name))
+
+    async def _handle(self, event: TimerFired | Received) -> None:
+        await self._in_thread(partial(self.engine.handle, event))
+
+    async def _in_thread(self, function: Callable[[], None]) -> None:
+        try:
+            await self.workers.run(function)
+            self._shared.disk_error = None
+        except StorageError as error:  # the engine started anew; what was lost comes again
+            self._shared.disk_error = error
+
+    # --- peers ---------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Looks after neighbours and redials; called every second and after connections changed."""
+        if not self.is_running:
+            return
+        network = self._shared.network
+        present = set(network.on_channel(self.keys.channel))
+        known = {peer for peer in network.connected() if peer in self._book}
+        room = self._shared.neighbours - len(self.sessions) - len(self._opening)
+        for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
+            if room > 0 and self._open(peer):
+                room -= 1
+        self.engine.replica.sync.gossips = bool(present - self.sessions.keys())
+        self._close_spare()
+        for peer, addresses in self._book.due(time.time()):
+            self._nursery.start_soon(self._dial, peer, addresses)
+
+    def _close_spare(self) -> None:
+        """Closes idle streams that were opened beyond the usual number, for one sync."""
+        spare = len(self.sessions) - self._shared.neighbours
+        own = self._shared.network.peer_id
+        links = self.engine.replica.sync.links
+        for peer, session in list(self.sessions.items()):
+            idle = session.initiator == own and session.opened_at < trio.current_time() - _SPARE_S
+            link = links.get(peer)
+            if (
+                spare > 0
+                and idle
+                and link is not None
+                and link.is_live
+                and self.engine.replica.sync.turns.pulling is None
+            ):
+                session.close()
+                spare -= 1
+
+    def moved(self, peer: str, is_there: bool) -> None:
+        """A peer connected or is gone."""
+        if peer not in self._book:
+            return
+        if is_there:
+            self._book.connected(peer, None, time.time())
+        else:
+            self._book.disconnected(peer, time.time(), jitter=_jitter())
+
+    def contact(self, peer: str) -> None:
+        """Opens a stream to a peer beyond the usual number, where it holds something else than we do."""
+        if self.is_running and len(self.sessions) < 2 * self._shared.neighbours + 2:
+            self._open(peer)
+
+    def learn(self, peer: str, addresses: Sequence[str]) -> None:
+        """Addresses of a peer of this chain are known."""
+        self._book.learn(peer, addresses, time.time())
+
+    def _open(self, peer: str) -> bool:
+        if peer in self.sessions or peer in self._opening or self._shared.is_kept_out(peer):
+            return False
+        if self._left_alone.get(peer, 0.0) > trio.current_time() or peer not in self._shared.network.connected():
+            return False
+        self._opening.add(peer)
+        self._nursery.start_soon(self._initiate, peer)
+        return True
+
+    async def _initiate(self, peer: str) -> None:
+        shared = self._shared
+        try:
+            stream = await shared.network.open_stream(peer, SYNC_PROTOCOL)
+            frames = Frames(stream)
+            ends = Ends(shared.network.peer_id, peer)
+            machine = Initiator(shared.node, self.keys, ends, os.urandom(ENTROPY_BYTES), self.candidate.admits)
+            try:
+                session = await open_as_initiator(frames, machine)
+            except BaseException:
+                await stream.close()
+                raise
+        except (UnavailableError, RemoteError):
+            self._left_alone[peer] = trio.current_time() + _RETRY_S
+            return
+        finally:
+            self._opening.discard(peer)
+        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, self.workers, shared.screeners))
+
+    async def attach(self, session: SyncSession) -> None:
+        """Runs an open session, unless there is a better one with the same peer.
+
+        Where both ends opened a stream at once, the one opened by the smaller peer id stays, at both ends. Else the
+        new one stays: a peer that opens another has lost the old one.
+        """
+        peer = session.peer
+        other = self.sessions.get(peer)
+        if other is not None and not other.ended.is_set():
+            at_once = other.opened_at > trio.current_time() - _AT_ONCE_S
+            if at_once and other.initiator < session.initiator:
+                session.refuse()
+                await session.run()
+                return
+            other.close()
+            await other.ended.wait()
+        if not self.is_running or (peer in self.sessions and self.sessions[peer] is not other):
+            session.refuse()
+            await session.run()
+            return
+        self.sessions[peer] = session
+        self._book.connected(peer, None, time.time())
+        self.learn(peer, self._shared.network.known_addresses(peer))
+        try:
+            fault = await session.run()
+        finally:
+            self.last_contact[peer] = time.time()
+            if self.sessions.get(peer) is session:
+                del self.sessions[peer]
+        self._shared.disk_error = session.disk_error or self._shared.disk_error
+        if fault is not None:
+            self.engine.refused[fault.reason] += 1
+            self._shared.fault(fault.reason, peer)
+
+    async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
+        began = time.time()
+        try:
+            await self._shared.network.connect(addresses)
+        except UnavailableError:
+            self._book.failed(peer, time.time(), jitter=_jitter())
+            return
+        self._book.connected(peer, addresses[0], time.time(), round_trip_s=time.time() - began)
+        self._write_book()
+        self._open(peer)
+
+    def _write_book(self) -> None:
+        try:
+            self.engine.store.put(_BOOK_KEY, cbor.encode(self._book.to_data()))  # type: ignore[arg-type]
+        except (StorageError, NotFoundError):
+            return  # the book is a convenience, and the chain may just have been deleted
+
+    # --- the channel ---------------------------------------------------------------------------------------------
+
+    async def _listen(self, gossip: trio.MemoryReceiveChannel[Gossip]) -> None:
+        async for peer, data in gossip:
+            if self._shared.is_kept_out(peer):
+                continue
+            try:
+                message = messages.decode(self.keys.gossip.open(data))
+            except RemoteError as error:
+                self.engine.refused[error.reason] += 1
+                self._shared.fault(error.reason, peer)
+                continue
+            if message is not None:
+                await self._in_thread(partial(self._heard, peer, message))
+
+    def _heard(self, peer: str, message: Message) -> None:
+        match message:
+            case Blocks(why, blocks):
+                self.engine.handle(Came(peer, why, screen(blocks, self.engine.known), gossip=True))
+            case Digest() | ForkProof():
+                self.engine.handle(Received(peer, message, gossip=True))
+            case _:
+                self._shared.fault(Reason.UNASKED, peer)
+
+    async def _talk(self) -> None:
+        while True:
+            await self._has_outgoing.wait()
+            self._has_outgoing = trio.Event()
+            outgoing, self._outgoing = self._outgoing, []
+            for message in _coalesced(outgoing):
+                sealed = self.keys.gossip.seal(messages.encode(message), os.urandom(GOSSIP_NONCE_BYTES))
+                try:
+                    await self._shared.network.publish(self.keys.channel, sealed)
+                except UnavailableError:
+                    continue  # a hint that nobody hears is repaired by sync
+
+
+def _coalesced(outgoing: Sequence[Message]) -> list[Message]:
+    """Blocks that wait go out together, up to what one message holds."""
+    result: list[Message] = []
+    size = 0
+    for message in outgoing:
+        last = result[-1] if result else None
+        if isinstance(message, Blocks) and isinstance(last, Blocks) and message.why is last.why:
+            more = sum(map(len, message.blocks))
+            count = len(last.blocks) + len(message.blocks)
+            if size + more <= Limits.target_frame_bytes and count <= Limits.max_blocks_per_frame:
+                result[-1] = Blocks(last.why, last.blocks + message.blocks)
+                size += more
+                continue
+        result.append(message)
+        size = sum(map(len, message.blocks)) if isinstance(message, Blocks) else 0
+    return result
+
+
+def _read_book(engine: Engine) -> object:
+    data = engine.store.get(_BOOK_KEY)
+    if data is None:
+        return []
+    try:
+        return cbor.decode(data, max_bytes=1 << 22, max_depth=5)
+    except RemoteError:
+        return []

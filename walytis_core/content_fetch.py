@@ -1,0 +1,103 @@
+"""A fetch of long content under way: asks for what is missing, a portion at a time. Runs in the node's loop.
+
+Which peer is asked is decided in `fetching.py`; which pieces belong to the content in `content.py`. What was fetched before
+a cut stays, so a fetch that is begun again goes on where the last one ended.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import trio
+
+from walytis_core import content
+from walytis_core.block import Block
+from walytis_core.chain import Chain
+from walytis_core.cid import Cid
+from walytis_core.errors import UnavailableError, WalytisError
+from walytis_core.events import Change, Fetch, Fetched
+from walytis_core.loop import Loop
+from walytis_core.pending import Pending
+from walytis_core.workers import Workers
+
+_FETCH_AT_ONCE: Final = 64
+
+
+class ContentFetch:
+    """A fetch of long content under way; runs in the loop."""
+
+    def __init__(self, workers: Workers, loop: Loop, chain: Chain, block: Block) -> None:
+        self.pending = Pending[Block]()
+        self._workers = workers
+        self._loop = loop
+        self._chain = chain
+        self._block = block
+        self._from = 0  # before this offset everything is held
+        self._waits: set[Cid] = set()
+        self._lacking = False
+        self._changed = trio.Event()
+
+    async def run(self) -> None:
+        """Asks for what is missing, a portion at a time, until all is held."""
+        wanted = self._block.content
+        if wanted is None:
+            self.pending.resolve(self._block)
+            return
+        stop = self._chain.engine.listen(self._tell)
+        try:
+            total, done = content.total_pieces(wanted), await self._workers.run(self._held)
+            while not self.pending.done():
+                portion = await self._workers.run(self._portion)
+                if not portion:
+                    self.pending.report(total, total, "fetched")
+                    self.pending.resolve(self._chain.block(self._block.id))
+                    return
+                self.pending.report(done, total, "fetching content")
+                await self._get(portion)
+                done += len(portion)
+                if self._lacking:
+                    raise UnavailableError("nobody who is online has this content")
+        except WalytisError as error:
+            self.pending.fail(error)
+        finally:
+            stop()
+
+    def _held(self) -> int:
+        wanted = self._block.content
+        assert wanted is not None
+        tables = self._chain.tables
+        return sum(bool(tables.has_side([piece.cid])) for piece in content.pieces(wanted, tables.side))
+
+    def _portion(self) -> list[Cid]:
+        tables = self._chain.tables
+        wanted = self._block.content
+        assert wanted is not None
+        found: list[content.Piece] = []
+        for piece in content.missing(wanted, self._is_sound, tables.side, self._from):
+            found.append(piece)
+            if len(found) == _FETCH_AT_ONCE:
+                break
+        self._from = found[0].offset if found else 0
+        return [piece.cid for piece in found]
+
+    def _is_sound(self, cid: Cid) -> bool:
+        """Whether a leaf is held and undamaged: what the disk has spoilt is fetched again."""
+        data = self._chain.tables.side(cid)
+        return data is not None and Cid.of(data, bytes(cid[:4])) == cid
+
+    async def _get(self, portion: list[Cid]) -> None:
+        self._waits = set(portion)
+        self._changed = trio.Event()
+        await self._workers.run(partial(self._chain.engine.handle, Fetch(tuple(portion))))
+        await self._changed.wait()
+
+    def _tell(self, change: Change) -> None:
+        if isinstance(change, Fetched) and self._waits & set(change.cids):
+            self._loop.post(partial(self._got, change))
+
+    def _got(self, change: Fetched) -> None:
+        self._lacking = self._lacking or change.missing
+        self._waits.difference_update(change.cids)
+        if not self._waits or self._lacking:
+            self._changed.set()
