@@ -1,8 +1,8 @@
 """`python -m benchmarks`: measures everything, prints one table, and writes `benchmarks/latest.json`.
 
-    python -m benchmarks --only join        one measure, or those whose name has this in it
-    python -m benchmarks --quick            small counts: whether the programs work, not how fast anything is
-    python -m benchmarks --write-docs DATE  docs/benchmarks.md from the last run, without measuring
+python -m benchmarks --only join        one measure, or those whose name has this in it
+python -m benchmarks --quick            small counts: whether the programs work, not how fast anything is
+python -m benchmarks --write-docs DATE  docs/benchmarks.md from the last run, without measuring
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Each figure beside its ceiling.")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help=f"of these: {', '.join(MEASURES)}")
     parser.add_argument("--quick", action="store_true", help="small counts, to see that it works")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="where the rows go; a full run: benchmarks/latest.json")
+    parser.add_argument(
+        "--json", type=Path, metavar="PATH", help="where the rows go; a full run: benchmarks/latest.json"
+    )
     parser.add_argument("--write-docs", metavar="DATE", help="write docs/benchmarks.md from benchmarks/latest.json")
     return parser
 

@@ -54,7 +54,11 @@ def render(rows: Sequence[Row], date: str, profiles: Mapping[str, str]) -> str:
         date: When it was.
         profiles: Why a figure misses its target, by measure.
     """
-    lines = [_HEAD.format(date=date, machine=_machine()), "| measure | here | ceiling | ratio | must reach | |", "|---|--:|--:|--:|---|---|"]
+    lines = [
+        _HEAD.format(date=date, machine=_machine()),
+        "| measure | here | ceiling | ratio | must reach | |",
+        "|---|--:|--:|--:|---|---|",
+    ]
     lines += map(_line, rows)
     lines += ["", _HOW, "## What misses, and why", ""]
     missed = [row for row in rows if row.met is False]

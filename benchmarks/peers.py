@@ -43,7 +43,7 @@ class Child:
             raise RuntimeError("a process of this measure does not answer")
         value = self._pipe.recv()
         if isinstance(value, _Failed):
-            raise RuntimeError(f"a process of this measure failed:\n{value.said}")
+            raise RuntimeError(f"a process of this measure failed:\n{value.said}")  # noqa: TRY004 - it is no type's fault
         return value
 
 

@@ -65,7 +65,9 @@ def under(measure: str, value: float, unit: str, limit: float) -> Row:
 
 def at_least(measure: str, value: float, unit: str, limit: float, *, unless: bool = False) -> Row:
     """A figure that must reach a limit; `unless` says that something else spoilt it."""
-    return Row(measure=measure, value=value, unit=unit, target=f">= {limit:g} {unit}", met=value >= limit and not unless)
+    return Row(
+        measure=measure, value=value, unit=unit, target=f">= {limit:g} {unit}", met=value >= limit and not unless
+    )
 
 
 def shown(measure: str, value: float, unit: str) -> Row:
@@ -118,7 +120,9 @@ def line(row: Row) -> str:
     return f"{row.measure:<64}{value:>20}{ceiling:>9}{ratio:>6}  {verdict(row):<7}{row.target}".rstrip()
 
 
-HEADER: Final = f"{'measure (payloads of 100 bytes, one topic)':<64}{'here':>20}{'ceiling':>9}{'ratio':>6}  {'':<7}target"
+HEADER: Final = (
+    f"{'measure (payloads of 100 bytes, one topic)':<64}{'here':>20}{'ceiling':>9}{'ratio':>6}  {'':<7}target"
+)
 
 
 def figure(value: float) -> str:

@@ -34,9 +34,9 @@ ELSEWHERE = (
     ("network/libp2p/network.py", "INBOX_MESSAGES", "gossip messages of a chain that wait to be read; the oldest go"),
     ("session.py", "_PIPE", "messages of one stream that wait for the replica"),
     ("session.py", "_OUTBOX", "messages that wait for a peer which does not read, before it is dropped"),
-    ("service.py", "_FAULTS_ALLOWED", "refusals after which a peer is dropped"),
-    ("service.py", "_KEEP_OUT_S", "for so long"),
-    ("service.py", "_FAULTY_PEERS", "peers whose refusals are counted; those with the fewest are forgotten"),
+    ("manners.py", "FAULTS_ALLOWED", "refusals after which a peer is dropped"),
+    ("manners.py", "KEEP_OUT_S", "for so long"),
+    ("manners.py", "_FAULTY_PEERS", "peers whose refusals are counted; those with the fewest are forgotten"),
     ("addresses.py", "MAX_ADDRESSES", "addresses of one peer"),
     ("addresses.py", "MAX_DIALLING", "peers of one chain that are dialled at once"),
 )

@@ -42,12 +42,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """Blocks came and were screened."""
+    """Blocks came and were screened: one frame of them, or a few that came one after another for the same reason."""
 
     peer: str
     why: Why
     screened: Screened
     gossip: bool = False
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)

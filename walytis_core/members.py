@@ -147,7 +147,7 @@ class Members:
         if lacks:
             self._park(block, lacks, peer, batch)
             return []
-        if any(one.author in self._unsettled for one in chained):
+        if self._unsettled and any(one.author in self._unsettled for one in chained):
             self.requeued.append((block, peer))  # the proof is stored before a second block at one place
             return []
         return self._take_chained([*chained, block], peer, batch)
@@ -185,7 +185,13 @@ class Members:
         """Takes a block with the candidates it needs, all or none. The last one is the block itself."""
         taken: list[Block] = []
         for block in blocks:
-            reason = judge(block, self.genesis, batch.metas, self._admitted(batch))
+            try:
+                reason = judge(block, self.genesis, batch.metas, self._admitted(batch))
+            except _UnreadableError as error:
+                for one in taken:
+                    batch.unstage(one.id)
+                self._park(blocks[-1], {error.id}, peer, batch)
+                return []
             if reason is not None:
                 for one in taken:
                     batch.unstage(one.id)
@@ -310,8 +316,8 @@ class Members:
     def _mend_heads(self, held: Held, unfold: Collection[BlockId]) -> None:
         """After unfolding: what is gone is no head, and what only it named is one again."""
         touched: set[BlockId] = set()
-        for id in unfold:
-            self.heads.pop(id, None)
+        for gone in unfold:
+            self.heads.pop(gone, None)
         for id, encoded in held.encoded(list(unfold)).items():
             touched.update(decode(encoded, BlockId(id)).ancestors_named)
         bare = [id for id in touched if id not in self.unfolded and id != self.genesis.id]

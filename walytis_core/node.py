@@ -475,6 +475,7 @@ class Node:
         infos = [
             PeerInfo(peer=one.peer, node_key=one.node_key, last_contact=one.last_contact)
             for one in tuple(service.sessions.values())
+            if one.peer in service.engine.replica.sync.links  # else it is just being opened
         ]
         return sorted(infos, key=lambda info: -info.last_contact)
 

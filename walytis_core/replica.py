@@ -160,7 +160,7 @@ class Replica:
         if healed:
             effects.append(Notify(Revised(tuple(effect.block.id for effect in healed))))
         if not event.gossip:
-            effects.append(Send(peer, Credit(1)))
+            effects.append(Send(peer, Credit(event.frames)))
         if outcome.taken:
             effects.extend(self.sync.spread(outcome.taken, held, peer, event.why, event.gossip))
         effects.extend(

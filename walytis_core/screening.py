@@ -23,6 +23,17 @@ class Screened(NamedTuple):
     known: int = 0
 
 
+def together(parts: Sequence[Screened]) -> Screened:
+    """Portions that came one after another, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Screened(
+        tuple(block for part in parts for block in part.blocks),
+        tuple(one for part in parts for one in part.refused),
+        sum(part.known for part in parts),
+    )
+
+
 def read_genuine(encoded: bytes, id: BlockId) -> Block:
     """Decodes and verifies one block.
 

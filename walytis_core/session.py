@@ -25,7 +25,7 @@ from walytis_core.handshake import FrameReader, Initiator, Responder, Session, f
 from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message
 from walytis_core.network.port import Stream
-from walytis_core.screening import Screened, screen
+from walytis_core.screening import Screened, screen, together
 from walytis_core.workers import Lane
 
 SYNC_PROTOCOL: Final = "/x/walytis/sync/1"
@@ -115,6 +115,28 @@ class _Item:
     message: Message
     screened: Screened | None = None
     is_ready: trio.Event = field(default_factory=trio.Event)
+
+
+def _runs(items: Iterable[_Item]) -> list[list[_Item]]:
+    """Messages in their order; small frames of blocks that were sent for one reason stand together.
+
+    They are stored in one transaction then: a disk sync costs as much as dozens of blocks.
+    """
+    runs: list[list[_Item]] = []
+    why, count = None, 0
+    for item in items:
+        message = item.message
+        if not isinstance(message, Blocks):
+            runs.append([item])
+            why = None
+            continue
+        count += len(message.blocks)
+        if message.why is why and count <= Limits.max_blocks_per_frame and len(runs[-1]) < Limits.credit_frames:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+            why, count = message.why, len(message.blocks)
+    return runs
 
 
 class SyncSession:
@@ -218,7 +240,8 @@ class SyncSession:
         item.screened = await self._workers.run(partial(self._screened, message), self._screeners)
         item.is_ready.set()
 
-    def _screened(self, message: Blocks) -> Screened:
+    def _screened(self, message: Message) -> Screened:
+        assert isinstance(message, Blocks)
         return screen(message.blocks, self._engine.known)
 
     async def _consume(self, pipe: trio.MemoryReceiveChannel[_Item]) -> None:
@@ -240,11 +263,11 @@ class SyncSession:
             await self._in_thread(partial(self._handle, items))
 
     def _handle(self, items: Iterable[_Item]) -> None:
-        for item in items:
-            match item.message:
-                case Blocks() as message:
-                    screened = item.screened or self._screened(message)
-                    self._engine.handle(Came(self.peer, message.why, screened))
+        for run in _runs(items):
+            match run[0].message:
+                case Blocks(why):
+                    parts = [item.screened or self._screened(item.message) for item in run]
+                    self._engine.handle(Came(self.peer, why, together(parts), frames=len(run)))
                 case message:
                     self._engine.handle(Received(self.peer, message))
 

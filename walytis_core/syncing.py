@@ -424,11 +424,12 @@ class Sync:
 
     def trickle(self, held: ChainStore) -> list[Effect]:
         """The Trickle timer is due: the instant to send, or the end of the interval."""
-        effects: list[Effect] = [SetTimer("interval", self._trickle.end())]
-        if self._has_pulled or not self.gossips:  # links are told news as they come, but not what a pull brought
-            self._has_pulled = False
+        fires = self._trickle.fire()
+        effects: list[Effect] = [Publish(self._digest(held))] if fires and self.gossips else []
+        if not self.gossips or (self._has_pulled and not fires):  # links are not told what a pull brought
             effects.extend(Send(peer, self._digest(held)) for peer in self.links)
-        return [Publish(self._digest(held)), *effects] if self._trickle.fire() else effects
+        self._has_pulled = False
+        return [*effects, SetTimer("interval", self._trickle.end())]
 
     def interval(self) -> list[Effect]:
         """A Trickle interval is over: the next begins."""

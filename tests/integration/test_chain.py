@@ -172,8 +172,7 @@ def test_pages_by_cursor_are_stable(chain: Chain) -> None:
 
 def test_a_list_in_progress_survives_appends(chain: Chain) -> None:
     """C20: reading goes on while others write, in pages, with no transaction open."""
-    for number in range(600):
-        chain.append_many([b"%d" % number])
+    chain.append_many([b"%d" % number for number in range(600)])
     reading = chain.blocks()
     first = next(reading)
     chain.append(b"late")

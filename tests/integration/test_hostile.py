@@ -123,6 +123,7 @@ GARBAGE: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [SYNC, JOIN])
 def test_garbage_instead_of_a_handshake(
     node: Node, chain: Chain, honest: Node, stranger: Stranger, protocol: str
@@ -163,6 +164,7 @@ def test_garbage_instead_of_a_handshake(
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_ten_megabytes(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36: messages of 10 MB are refused at their first bytes, on both protocols and inside a session."""
     keys = keys_of(node, chain)
@@ -186,6 +188,7 @@ def test_ten_megabytes(node: Node, chain: Chain, honest: Node, stranger: Strange
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_streams_that_say_nothing(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36: a thousand streams whose handshake stalls: bounded per peer, and others are served meanwhile."""
 
@@ -305,6 +308,7 @@ def test_bad_blocks(node: Node, chain: Chain, honest: Node, stranger: Stranger) 
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_a_flood_of_orphans(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36: 20 000 blocks whose parents nobody has: parked within the budget, asked for within bounds, others served."""
     forger = Forger(chain.id)
@@ -337,6 +341,7 @@ def test_a_flood_of_orphans(node: Node, chain: Chain, honest: Node, stranger: St
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_a_flood_of_forks(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C11: an author of 2 000 forks is proven once and frozen; what is held of it is bounded, and sync goes on."""
     copy = join(honest, chain)
@@ -441,6 +446,7 @@ def test_lies_about_the_frontier(node: Node, chain: Chain, honest: Node, strange
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_a_peer_that_stops_reading(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36: it asks and asks and takes nothing: what waits for it is bounded, and others are served."""
     chain.append_many([bytes(30_000)] * 60)
@@ -475,6 +481,7 @@ def test_a_peer_that_stops_reading(node: Node, chain: Chain, honest: Node, stran
     assert_served(chain, honest)
 
 
+@pytest.mark.slow
 def test_a_peer_that_never_gives_credit(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36: it is sent four frames and no more; others are served. Credit that is not due is refused."""
     chain.append_many([bytes(30_000)] * 100)
@@ -523,6 +530,7 @@ def test_frontiers_without_end(node: Node, chain: Chain, honest: Node, stranger:
 # --- content -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", ["wrong bytes", "empty parts", "lacking", "another piece"])
 def test_content_from_a_liar(node: Node, chain: Chain, honest: Node, stranger: Stranger, lie: str) -> None:
     """C50: wrong bytes are never kept; another peer is asked."""
@@ -590,8 +598,7 @@ def guarded(function: Callable[[], object]):
 
 
 # --- joining -----------------------------------------------------------------------------------------------------
-
-
+@pytest.mark.slow
 def test_a_lying_issuer(tmp_path: Path, node: Node, chain: Chain, stranger: Stranger) -> None:
     """C40: an issuer that hands over another chain's genesis, a corrupt one, or garbage: `JoinError`, nothing left."""
     other = node.create_chain("other", readers="everyone")
@@ -627,6 +634,7 @@ def test_a_lying_issuer(tmp_path: Path, node: Node, chain: Chain, stranger: Stra
         assert payloads(joiner.join(str(chain.invite())).result(15)) == [b"first"]
 
 
+@pytest.mark.slow
 def test_an_issuer_with_corrupt_blocks(tmp_path: Path, node: Node, chain: Chain, stranger: Stranger) -> None:
     """C40: made-up and corrupt blocks of an issuer are refused and counted; with a good peer the rest comes."""
     keys = keys_of(node, chain)
@@ -706,6 +714,7 @@ def test_an_unreadable_chain_shows_nothing(node: Node, stranger: Stranger) -> No
     assert list(channels) == []
 
 
+@pytest.mark.slow
 def test_naming_its_blocks_in_another_chain(node: Node, chain: Chain, stranger: Stranger) -> None:
     """C42: ids of a secret chain, named on an open one: wanted, lacking and announced as if they were unknown."""
     secret = node.create_chain("secret")
@@ -730,6 +739,7 @@ def test_naming_its_blocks_in_another_chain(node: Node, chain: Chain, stranger: 
     assert wanted == {named, unknown}
 
 
+@pytest.mark.slow
 def test_an_unknown_invitation_and_an_unknown_chain(node: Node, stranger: Stranger, tmp_path: Path) -> None:
     """C42, C39: a made-up invitation for a chain that is here, and for none, get the same refusal."""
     secret = node.create_chain("secret")
@@ -769,6 +779,7 @@ def test_sealed_frames_are_not_replayed(node: Node, chain: Chain, stranger: Stra
     assert not chain.status().parked
 
 
+@pytest.mark.slow
 def test_gossip_of_another_chain(node: Node, chain: Chain, honest: Node, stranger: Stranger) -> None:
     """C36, C42: garbage and another chain's sealed gossip on a channel: refused, counted, never taken."""
     second = node.create_chain("second", readers="everyone")

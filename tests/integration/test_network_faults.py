@@ -44,6 +44,7 @@ def has_more_than(chain: Chain, count: int) -> bool:
     return len(chain) > count
 
 
+@pytest.mark.slow
 def test_the_network_goes_down_and_up(hub: MemoryHub, nodes: list[Node], chains: list[Chain]) -> None:
     """C37, C30: all links break several times while everyone writes; no node is restarted; all come together again."""
     for turn in range(3):
@@ -165,6 +166,7 @@ def test_a_slow_follower_holds_up_nobody(nodes: list[Node], chains: list[Chain])
     until(lambda: len(slow) == 50)
 
 
+@pytest.mark.slow
 def test_deleting_while_syncing(hub: MemoryHub, nodes: list[Node], chains: list[Chain]) -> None:
     """C27: a chain deleted in the middle of a stream of blocks leaves no trace and no error; it can be joined again."""
     stop = threading.Event()
@@ -324,6 +326,7 @@ def test_a_peer_that_is_killed_after_joining_finds_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.libp2p
+@pytest.mark.slow
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """C37: the old port is gone: another is taken, and local use never notices."""
     with Node.open(tmp_path / "a") as node:

@@ -88,7 +88,7 @@ class Weather:
 
     def separated(self, one: str, other: str, now: float) -> bool:
         """Whether a partition is between two peers at `now`."""
-        return any(partition.separates(one, other, now) for partition in self._partitions)
+        return bool(self._partitions) and any(split.separates(one, other, now) for split in self._partitions)
 
     def split(self, *groups: Iterable[str], start_s: float = -math.inf, end_s: float = math.inf) -> None:
         """Adds a partition."""

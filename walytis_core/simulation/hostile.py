@@ -66,7 +66,7 @@ class Hostile:
             return
         if len(self.streams) < 3:
             victims = [name for name, one in self._wires.everyone.items() if not isinstance(one, Hostile)]
-            self._wires.dial(self.name, self.rng.choice(victims), room=True)
+            self._wires.dial(self.name, self.rng.choice(victims), spare=True)
         self.act()
         self.start()
 

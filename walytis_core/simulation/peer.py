@@ -209,7 +209,7 @@ class Peer:
             case Publish(message):
                 self._wires.publish(self.name, Envelope.of(message))
             case Contact(peer):
-                self._wires.dial(self.name, peer, room=True)
+                self._wires.dial(self.name, peer, spare=True)
             case Reject(reason, peer):
                 self.refused[reason, peer] += 1
             case PutSide(cid, data):

@@ -71,7 +71,7 @@ class Simulation:
         self.timeline = Timeline()
         self.traffic = Traffic()
         self.weather = weather or Weather(random.Random(seed), latency_s=0.01, jitter_s=0.02)
-        self.wires = Wires(self.timeline, self.weather, self.traffic, random.Random(seed))
+        self.wires = Wires(self.timeline, self.weather, self.traffic)
         self._links = links
         self._on_change = on_change or (lambda _name, _change: None)
         self._read: dict[BlockId, Block | RemoteError] = {}

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from walytis_core.errors import RemoteError
-from walytis_core.messages import Message, decode, encode
+from walytis_core.messages import Credit, Message, decode, encode
 
 FRAME_OVERHEAD_BYTES = 19
 """A frame's length (3) and its seal's tag (16)."""
@@ -30,8 +30,8 @@ class Envelope:
 
     @classmethod
     def of(cls, message: Message) -> Envelope:
-        """Writes a message."""
-        return cls(encode(message), type(message).__name__)
+        """Writes a message; the commonest of all only once."""
+        return _CREDIT if message == _ONE and type(message) is Credit else cls(encode(message), type(message).__name__)
 
     def open(self) -> Message | None:
         """Reads the message; None for an unknown kind. Raises `RemoteError` for garbage."""
@@ -51,6 +51,10 @@ class Envelope:
             return self.open()
         except RemoteError:
             return None
+
+
+_ONE = Credit(1)
+_CREDIT = Envelope(encode(_ONE), "Credit")
 
 
 @dataclass(slots=True)

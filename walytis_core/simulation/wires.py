@@ -7,7 +7,6 @@ of a stream that was cut never arrives, not even over the next stream of the two
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +15,9 @@ from walytis_core.limits import Limits
 from walytis_core.network.weather import Weather
 from walytis_core.simulation.timeline import Timeline
 from walytis_core.simulation.traffic import Envelope, Traffic
+
+_SPARE = 4
+"""How many streams somebody may have beyond its neighbours, for single syncs."""
 
 _NOTICE_S = 0.1
 """How long a peer takes to notice that a stream is gone."""
@@ -42,8 +44,15 @@ class Participant(Protocol):
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream; `arrives_s` is when the last message of each direction arrives."""
+    """One stream.
 
+    Attributes:
+        is_spare: Whether it was opened for one sync: such streams make room for others.
+        messages_left: How many more messages go over it before it is cut.
+        arrives_s: When the last message of each direction arrives, by receiver.
+    """
+
+    is_spare: bool
     is_open: bool = True
     messages_left: int | None = None
     arrives_s: dict[str, float] = field(default_factory=dict)
@@ -52,12 +61,11 @@ class _Stream:
 class Wires:
     """All streams and the channel."""
 
-    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic, rng: random.Random) -> None:
+    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic) -> None:
         self.timeline = timeline
         self.weather = weather
         self.traffic = traffic
         self.everyone: dict[str, Participant] = {}
-        self._rng = rng
         self._streams: dict[str, dict[str, _Stream]] = {}
 
     def join(self, participant: Participant) -> None:
@@ -76,26 +84,27 @@ class Wires:
         up = self.everyone[one].is_up and self.everyone[other].is_up
         return up and one != other and not self.weather.separated(one, other, self.timeline.now_s)
 
-    def dial(self, dialer: str, other: str, *, room: bool = False) -> bool:
-        """Opens a stream; where one side has too many, its oldest one makes room, or it is refused.
-
-        Args:
-            room: Whether to make room.
-        """
+    def dial(self, dialer: str, other: str, *, spare: bool = False) -> bool:
+        """Opens a stream; returns whether there is one. Where one side has too many, a spare one makes room."""
         if other not in self.everyone or not self.reaches(dialer, other):
             return False
         if other in self._streams[dialer]:
             return True
-        for name, most in ((dialer, Limits.neighbours), (other, Limits.neighbours + 4)):
-            while len(self._streams[name]) >= most:
-                if not room:
-                    return False
-                self.cut(name, self._rng.choice(self.neighbours(name)))
-        stream = _Stream()
+        for name in (dialer, other):
+            if len(self._streams[name]) >= Limits.neighbours + _SPARE and not self._make_room(name):
+                return False
+        stream = _Stream(spare)
         self._streams[dialer][other] = self._streams[other][dialer] = stream
         self.timeline.after(self.weather.latency(), self._opened, dialer, other, stream)
         self.timeline.after(self.weather.latency(), self._opened, other, dialer, stream)
         return True
+
+    def _make_room(self, name: str) -> bool:
+        streams = self._streams[name]
+        oldest = next((other for other, stream in streams.items() if stream.is_spare), None)
+        if oldest is not None:
+            self.cut(name, oldest)
+        return oldest is not None
 
     def _opened(self, name: str, other: str, stream: _Stream) -> None:
         if stream.is_open:

@@ -93,11 +93,9 @@ class Batch:
                 number, chain, id[4:], key(connection, "author", chain, author), seq, height, time_ms,
                 key(connection, "type", chain, type) if type else None, block.encoded,
             ))  # fmt: skip
-            for topic in topics:
-                labels.append((key(connection, "topic", chain, topic), number))
+            labels.extend([(key(connection, "topic", chain, topic), number) for topic in topics])
             try:
-                for parent in named if prev is None else (prev, *named):
-                    edges.append((parents[parent], number))
+                edges.extend([(parents[parent], number) for parent in (named if prev is None else (prev, *named))])
             except KeyError as error:
                 raise LocalError(f"block {id.short} has a parent that is not a member") from error
             parents[id] = number

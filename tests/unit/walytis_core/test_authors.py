@@ -1,0 +1,101 @@
+"""A node never forks itself: when its own key is kept, replaced, or has to wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.suites.making import ALICE, BOB, World, some_id
+from walytis_core.authors import OwnAuthor, author_key_name
+from walytis_core.errors import UnavailableError
+from walytis_core.events import Arrived, Forked, Synced
+from walytis_core.keys import MemoryKeys
+from walytis_core.signer import Signer
+from walytis_core.store.memory import MemoryChain
+
+WORLD, LISTED = World(), World([ALICE])
+
+
+class Bench:
+    """One chain's author over several openings."""
+
+    def __init__(self, world: World = WORLD, given: Signer | None = None) -> None:
+        self.world, self.given = world, given
+        self.keys = MemoryKeys()
+        self.store: MemoryChain = world.store()
+
+    def open(self, *, is_copy: bool = False) -> OwnAuthor:
+        return OwnAuthor(self.world.genesis, self.store, self.keys, self.given, is_copy=is_copy)
+
+
+def test_a_key_for_each_chain():
+    """C27: each chain gets a key of its own, kept before it is used, and found again."""
+    bench = Bench()
+    author = bench.open()
+    assert bench.keys.get(author_key_name(WORLD.first.id)) is not None
+    assert bench.open().signer.key == author.signer.key
+    assert Bench().open().signer.key != author.signer.key
+
+
+def test_a_directory_that_is_a_copy():
+    """C27: a key of the node's making is replaced; a listed or given one waits for a sync."""
+    bench = Bench()
+    key = bench.open().signer.key
+    assert bench.open(is_copy=True).signer.key != key
+    for bench in (Bench(given=ALICE), Bench(LISTED), Bench(LISTED, ALICE)):
+        key = bench.open().signer.key
+        author = bench.open(is_copy=True)
+        assert (author.signer.key, author.is_unsure) == (key, True)
+        with pytest.raises(UnavailableError):
+            author.require_sure()
+        author = bench.open()
+        assert author.is_unsure  # a restart forgets no doubt
+        author.tell(Synced("peer", equal=False))
+        author.require_sure()
+        assert not bench.open().is_unsure
+
+
+def test_peers_hold_newer_blocks_of_ours():
+    """C27: then somebody else has this key, or this directory is old: a fresh key writes from now on."""
+    author = Bench().open()
+    key = author.signer.key
+    theirs = WORLD.block(BOB)
+    author.tell(Arrived([theirs]))
+    assert author.signer.key == key
+    own = theirs._replace(author=key)
+    author.tell(Arrived([own], own=True))
+    assert author.signer.key == key
+    author.tell(Arrived([theirs, own]))
+    assert author.signer.key != key
+
+
+def test_a_given_key_adopts_its_blocks():
+    """C27: blocks by a given key that peers send are taken for one's own."""
+    author = Bench(given=ALICE).open()
+    author.tell(Arrived([WORLD.block(ALICE)]))
+    assert (author.signer, author.is_unsure) == (ALICE, False)
+
+
+def test_a_fork_of_ours():
+    """C11, C27: a key that is proven to have forked is replaced."""
+    author = Bench().open()
+    key = author.signer.key
+    author.tell(Forked(BOB.key, 3))
+    assert author.signer.key == key
+    author.tell(Forked(key, 3))
+    assert author.signer.key != key
+
+
+def test_the_start_is_kept():
+    """C09: the admission that lists the key is known after a restart."""
+    bench = Bench(LISTED)
+    assert bench.open().start is None
+    bench.open().set_start(some_id(1))
+    assert bench.open().start == some_id(1)
+
+
+def test_a_given_key_that_is_new_here():
+    """C27: what it wrote elsewhere is not known until a sync."""
+    author = Bench(given=ALICE).open()
+    author.set_unsure()
+    with pytest.raises(UnavailableError):
+        author.require_sure()
