@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CDLL
-from ctypes.util import find_library
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -79,8 +78,7 @@ def _run(function: Callable[..., None], pipe: Connection, args: tuple[object, ..
 def memory_mib() -> float:
     """What this process holds in memory, once what is free is given back."""
     gc.collect()
-    library = find_library("c")
-    trim = getattr(CDLL(library), "malloc_trim", None) if library else None  # glibc alone has it
+    trim = getattr(CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim is not None:
         trim(0)
     return float(psutil.Process().memory_info().rss) / _MIB

@@ -10,14 +10,29 @@ from __future__ import annotations
 import os
 
 from walytis_core.cid import BlockId
-from walytis_core.errors import UnavailableError
+from walytis_core.errors import LockedError, UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
 from walytis_core.keys import Keys, read_seed
 from walytis_core.policy import Genesis
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.port import ChainStore
 
-_START, _UNSURE = "author/start", "author/unsure"
+_START, _UNSURE, _GIVEN = "author/start", "author/unsure", "author/given"
+
+
+class _Absent:
+    """A key that was given when the chain was made or joined, and was not given this time."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+
+    def sign(self, message: bytes) -> bytes:
+        """Raises `LockedError`."""
+        del message
+        raise LockedError(
+            "this chain is written with a key that was given to it, and that was not given this time",
+            hint="Give it again: Node.open(..., signers={chain id: signer}).",
+        )
 
 
 def author_key_name(chain_id: BlockId) -> str:
@@ -41,8 +56,9 @@ class OwnAuthor:
         start = store.get(_START)
         self.start = None if start is None else BlockId(start)
         self._is_unsure = store.get(_UNSURE) is not None
-        seed = read_seed(keys, self._name)
-        self.signer: Signer = given or Ed25519Signer(seed or self._fresh())
+        self.signer: Signer = given or self._kept()
+        if given is not None and store.get(_GIVEN) != given.key:
+            store.put(_GIVEN, given.key)
         if is_copy:
             self._doubt()
 
@@ -52,7 +68,9 @@ class OwnAuthor:
         return self._is_unsure
 
     def require_sure(self) -> None:
-        """Raises `UnavailableError` while appending could fork the author."""
+        """Raises `UnavailableError` while appending could fork the author, `LockedError` while its key is not here."""
+        if isinstance(self.signer, _Absent):
+            self.signer.sign(b"")
         if self.is_unsure:
             raise UnavailableError(
                 "this key may have written more than this copy holds, so it writes only after a sync",
@@ -88,6 +106,13 @@ class OwnAuthor:
             self.signer = Ed25519Signer(self._fresh())
         else:
             self.set_unsure()
+
+    def _kept(self) -> Signer:
+        key = self._store.get(_GIVEN)
+        if key is not None:
+            self._is_replaceable = False
+            return _Absent(key)
+        return Ed25519Signer(read_seed(self._keys, self._name) or self._fresh())
 
     def _fresh(self) -> bytes:
         seed = os.urandom(32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -19,12 +19,14 @@ import trio
 
 from walytis_core import cbor, messages
 from walytis_core.addresses import AddressBook
+from walytis_core.cid import BlockId
 from walytis_core.engine import Engine, NetworkEffect
 from walytis_core.errors import NotFoundError, Reason, RemoteError, StorageError, UnavailableError
 from walytis_core.events import Came, Contact, Publish, Received, Send, SetTimer, TimerFired
 from walytis_core.handshake import ENTROPY_BYTES, Candidate, Ends, Initiator
 from walytis_core.limits import Limits
-from walytis_core.messages import Blocks, Digest, ForkProof, Message
+from walytis_core.loop import Loop
+from walytis_core.messages import Blocks, Digest, ForkProof, Message, Peers
 from walytis_core.network.port import Gossip, Network
 from walytis_core.screening import screen
 from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
@@ -178,8 +180,16 @@ class ChainService:
                 room -= 1
         self.engine.replica.sync.gossips = bool(present - self.sessions.keys())
         self._close_spare()
+        self._introduce()
+        self._forget_old()
         for peer, addresses in self._book.due(time.time()):
             self._nursery.start_soon(self._dial, peer, addresses)
+
+    def _forget_old(self) -> None:
+        now = trio.current_time()
+        self._left_alone = {peer: until for peer, until in self._left_alone.items() if until > now}
+        for peer in list(self.last_contact)[: -Limits.idle_peers_remembered]:
+            del self.last_contact[peer]
 
     def _close_spare(self) -> None:
         """Closes idle streams that were opened beyond the usual number, for one sync."""
@@ -266,11 +276,13 @@ class ChainService:
             await session.run()
             return
         self.sessions[peer] = session
+        session.on_peers = self._introduced
         self._book.connected(peer, None, time.time())
         self.learn(peer, self._shared.network.known_addresses(peer))
         try:
             fault = await session.run()
         finally:
+            self.last_contact.pop(peer, None)  # the newest stands last
             self.last_contact[peer] = time.time()
             if self.sessions.get(peer) is session:
                 del self.sessions[peer]
@@ -278,6 +290,26 @@ class ChainService:
         if fault is not None:
             self.engine.refused[fault.reason] += 1
             self._shared.fault(fault.reason, peer)
+
+    def _introduce(self) -> None:
+        """Tells each peer of the chain's other peers, once, as soon as their addresses are known.
+
+        So those who were invited by one node find each other, and go on when it leaves. All of them proved the chain key.
+        """
+        network = self._shared.network
+        known = {peer: tuple(network.known_addresses(peer)[: Limits.addresses_per_peer]) for peer in self.sessions}
+        for peer, session in self.sessions.items():
+            fresh = [one for one in known if one != peer and known[one] and one not in session.introduced]
+            if fresh:
+                chosen = fresh[: Limits.peers_per_message]
+                session.introduced.update(chosen)
+                session.send(Peers(tuple((one, known[one]) for one in chosen)))
+
+    def _introduced(self, message: Peers) -> None:
+        """A peer told of others; which of their addresses are sound, and how many are kept, is for the book to say."""
+        for peer, addresses in message.peers:
+            if peer != self._shared.network.peer_id:
+                self.learn(peer, addresses)
 
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         began = time.time()
@@ -331,6 +363,35 @@ class ChainService:
                     await self._shared.network.publish(self.keys.channel, sealed)
                 except UnavailableError:
                     continue  # a hint that nobody hears is repaired by sync
+
+
+class LoopOutlet:
+    """Takes what an engine decided from the thread it runs in to the chain's service in the loop, in order."""
+
+    def __init__(
+        self, loop: Loop, chains: Mapping[bytes, ChainService], fault: Callable[[Reason, str], None], chain_id: BlockId
+    ) -> None:
+        self._loop = loop
+        self._chains = chains
+        self._fault = fault
+        self._chain_id = chain_id
+
+    def perform(self, effects: Sequence[NetworkEffect]) -> None:
+        """Performs effects soon, in order; dropped when the chain is gone."""
+        self._loop.post(partial(self._with_chain, lambda chain: chain.perform(effects)))
+
+    def reset(self) -> None:
+        """Closes all streams of the chain."""
+        self._loop.post(partial(self._with_chain, ChainService.reset))
+
+    def fault(self, reason: Reason, peer: str) -> None:
+        """A peer sent something that was refused."""
+        self._loop.post(partial(self._fault, reason, peer))
+
+    def _with_chain(self, function: Callable[[ChainService], None]) -> None:
+        chain = self._chains.get(self._chain_id)
+        if chain is not None:
+            function(chain)
 
 
 def _coalesced(outgoing: Sequence[Message]) -> list[Message]:

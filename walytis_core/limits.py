@@ -40,6 +40,9 @@ class Limits:
     frontier_buckets = 256
     bucket_above_authors = 64  # a smaller frontier is sent whole; the hashes of all buckets are 4 KiB
     max_message_depth = 4
+    peers_per_message = 16  # introductions; more follow as streams open
+    addresses_per_peer = 8
+    max_address_chars = 256
 
     # --- budgets (docs/threat-model.md) ---
     parked_blocks_per_peer = 4096

@@ -128,6 +128,12 @@ class SideLacking(NamedTuple):
     cids: tuple[Cid, ...]
 
 
+class Peers(NamedTuple):
+    """Peers of this chain that the sender has a stream with, each with addresses at which it may be dialled."""
+
+    peers: tuple[tuple[str, tuple[str, ...]], ...]
+
+
 Message: TypeAlias = (
     Digest
     | Buckets
@@ -143,11 +149,12 @@ Message: TypeAlias = (
     | SideWant
     | SidePart
     | SideLacking
+    | Peers
 )
 
 _KINDS: Final[dict[type, int]] = {
     Digest: 1, Buckets: 2, Differ: 3, Pull: 4, Blocks: 5, Done: 6, Announce: 7,
-    Want: 8, ForkProof: 9, Credit: 10, Probe: 11, SideWant: 12, SidePart: 13, SideLacking: 14,
+    Want: 8, ForkProof: 9, Credit: 10, Probe: 11, SideWant: 12, SidePart: 13, SideLacking: 14, Peers: 15,
 }  # fmt: skip
 
 
@@ -175,6 +182,8 @@ def encode(message: Message) -> bytes:
             return cbor.encode([kind, author[2:], [[seq, id[4:]] for seq, id in places]])
         case Blocks(why, blocks):
             return cbor.encode([kind, int(why), list(blocks)])
+        case Peers(peers):
+            return cbor.encode([kind, [[peer, list(addresses)] for peer, addresses in peers]])
         case SidePart(cid, offset, total, data):
             return cbor.encode([kind, bytes(cid), offset, total, data])
         case _:
@@ -257,6 +266,17 @@ def _place(value: object) -> tuple[int, BlockId]:
     return _uint(seq), _id(id)
 
 
+def _text(value: object) -> str:
+    if type(value) is not str or len(value) > Limits.max_address_chars:
+        raise ValueError
+    return value
+
+
+def _peer(value: object) -> tuple[str, tuple[str, ...]]:
+    peer, addresses = _list(value, 2)
+    return _text(peer), tuple(_text(address) for address in _list(addresses, Limits.addresses_per_peer))
+
+
 def _bucket_list(value: object) -> tuple[int, ...]:
     return tuple(sorted(set(_bytes(value, most=Limits.frontier_buckets))))
 
@@ -300,6 +320,7 @@ _READERS: Final[dict[int, Callable[..., Message]]] = {
     12: lambda cids: SideWant(_cids(cids)),
     13: _read_side_part,
     14: lambda cids: SideLacking(_cids(cids)),
+    15: lambda peers: Peers(tuple(_peer(peer) for peer in _list(peers, Limits.peers_per_message))),
 }
 
 

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import random
@@ -30,17 +30,16 @@ from walytis_core.admission import (
 from walytis_core.authors import OwnAuthor, author_key_name
 from walytis_core.block import Block, decode
 from walytis_core.chain import Chain
-from walytis_core.chain_service import ChainService
+from walytis_core.chain_service import ChainService, LoopOutlet
 from walytis_core.cid import BlockId
 from walytis_core.content_fetch import ContentFetch
-from walytis_core.engine import Engine, NetworkEffect
+from walytis_core.engine import Engine
 from walytis_core.errors import (
     ClosedError,
     InvalidInputError,
     JoinError,
     LocalError,
     NotFoundError,
-    Reason,
     StorageError,
     UnavailableError,
     WalytisError,
@@ -79,34 +78,6 @@ _LISTEN_KEY: Final = "listen"
 _NETWORK_WAIT_S: Final = 15.0
 
 
-class _Outlet:
-    """Takes an engine's effects to the loop, in order."""
-
-    def __init__(self, loop: Loop, service: Service, chain_id: BlockId) -> None:
-        self._loop = loop
-        self._service = service
-        self._chain_id = chain_id
-
-    def perform(self, effects: Sequence[NetworkEffect]) -> None:
-        def run() -> None:
-            chain = self._service.chains.get(self._chain_id)
-            if chain is not None:
-                chain.perform(effects)
-
-        self._loop.post(run)
-
-    def reset(self) -> None:
-        def run() -> None:
-            chain = self._service.chains.get(self._chain_id)
-            if chain is not None:
-                chain.reset()
-
-        self._loop.post(run)
-
-    def fault(self, reason: Reason, peer: str) -> None:
-        self._loop.post(partial(self._service.fault, reason, peer))
-
-
 class Node:
     """A node: the chains of one directory, and their network. Make one with `open` or `in_memory`.
 
@@ -124,6 +95,7 @@ class Node:
         layers: Sequence[Layer] = (),
         neighbours: int,
         members: Members | None = None,
+        signers: Mapping[BlockId, Signer] | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -144,7 +116,7 @@ class Node:
         network.serve(JOIN_PROTOCOL, self._answer_join)
         self._loop = Loop(self._main, self._crashed)
         for id in store.chains():
-            self._start_chain(store.chain(id), None)
+            self._start_chain(store.chain(id), (signers or {}).get(id))
         if store.device_changed:
             store.acknowledge_device()
         self._loop.start()
@@ -160,6 +132,7 @@ class Node:
         layers: Sequence[Layer] = (),
         neighbours: int = Limits.neighbours,
         members: Members | None = None,
+        signers: Mapping[BlockId, Signer] | None = None,
     ) -> Self:
         """Opens a directory, making it where it is missing, and goes online.
 
@@ -170,6 +143,8 @@ class Node:
             neighbours: Sync streams that each chain keeps open; 0 for none but those that a sync needs.
             members: Says whether a node key belongs to an identity, for chains that members of an identity read;
                 without it nobody is let in there.
+            signers: For chains that were made or joined with a `signer` of the app's own: that signer again, by chain
+                id. Without it such a chain can be read, and appending raises `LockedError`.
 
         Raises:
             InUseError: Another process has the directory open.
@@ -180,7 +155,7 @@ class Node:
         try:
             keys = FileKeys(path / "keys")
             transport = network or _embedded(store)
-            return cls(store, keys, transport, layers=layers, neighbours=neighbours, members=members)
+            return cls(store, keys, transport, layers=layers, neighbours=neighbours, members=members, signers=signers)
         except BaseException:
             store.close()
             raise
@@ -361,7 +336,13 @@ class Node:
     def _start_chain(self, tables: ChainStore, signer: Signer | None) -> Chain:
         chain_id = tables.id
         genesis = read_genesis(decode(tables.encoded([chain_id])[chain_id], chain_id))
-        engine = Engine(genesis, tables, _Outlet(self._loop, self._service, chain_id), random, self._budget)
+        engine = Engine(
+            genesis,
+            tables,
+            LoopOutlet(self._loop, self._service.chains, self._service.fault, chain_id),
+            random,
+            self._budget,
+        )
         author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=self._store.device_changed)
         chain = self._chains[chain_id] = Chain(self, engine, author, self._layers, self._tables_of)
         if self._layers:

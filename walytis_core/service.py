@@ -45,7 +45,7 @@ class Service:
         )
         self.manners = Manners()
         self.chains: dict[bytes, ChainService] = {}
-        self.failure: str | None = None
+        self.failure: UnavailableError | None = None
         self.is_up = trio.Event()
         self._is_settled = trio.Event()
         self._streams: Counter[str] = Counter()
@@ -66,14 +66,14 @@ class Service:
 
     def fail(self, error: UnavailableError) -> None:
         """The network does not come up; whoever waits for it is told."""
-        self.failure = str(error)
+        self.failure = error
         self._is_settled.set()
 
     async def wait_up(self) -> None:
         """Waits until the network is up. Raises `UnavailableError` when it does not come up."""
         await self._is_settled.wait()
         if self.failure is not None:
-            raise UnavailableError(self.failure)
+            raise UnavailableError(str(self.failure), hint=self.failure.hint) from self.failure
 
     def add(self, chain: ChainService) -> None:
         """A chain is there; in the loop."""

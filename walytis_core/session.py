@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from walytis_core.errors import Reason, RemoteError, StorageError, UnavailableEr
 from walytis_core.events import Came, PeerLost, PeerSeen, Received
 from walytis_core.handshake import FrameReader, Initiator, Responder, Session, frame
 from walytis_core.limits import Limits
-from walytis_core.messages import Blocks, Message
+from walytis_core.messages import Blocks, Message, Peers
 from walytis_core.network.port import Stream
 from walytis_core.screening import Screened, screen, together
 from walytis_core.workers import Lane
@@ -175,6 +175,10 @@ class SyncSession:
         self._scope = trio.CancelScope()
         self._is_refused = False
         self.disk_error: StorageError | None = None
+        self.on_peers: Callable[[Peers], None] = lambda _peers: None
+        """Told, in the loop, which peers of the chain the other end knows."""
+        self.introduced: set[str] = set()
+        """The peers that the other end was told of."""
         self.opened_at = trio.current_time()
 
     def send(self, message: Message) -> None:
@@ -228,6 +232,9 @@ class SyncSession:
             self.last_contact = time.time()
             message = messages.decode(self._session.receive.open(sealed))
             if message is None:
+                continue
+            if isinstance(message, Peers):
+                self.on_peers(message)
                 continue
             item = _Item(message)
             if isinstance(message, Blocks) and len(message.blocks) >= _SCREEN_APART:

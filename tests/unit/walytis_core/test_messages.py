@@ -28,6 +28,7 @@ from walytis_core.messages import (
     Done,
     ForkProof,
     Message,
+    Peers,
     Probe,
     Pull,
     SideLacking,
@@ -67,6 +68,12 @@ every_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(SideWant, cids),
     st.binary(max_size=99).map(lambda data: SidePart(Cid.of(data, RAW_PREFIX), 0, len(data), data)),
     st.builds(SideLacking, cids),
+    st.builds(
+        Peers,
+        st.lists(
+            st.tuples(st.text(max_size=60), st.lists(st.text(max_size=60), max_size=8).map(tuple)), max_size=16
+        ).map(tuple),
+    ),
 )
 
 

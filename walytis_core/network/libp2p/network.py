@@ -32,7 +32,7 @@ class Libp2pNetwork:
     """The embedded transport.
 
     Args:
-        listen: Multiaddresses to listen on; port 0 takes a free one. None: others cannot dial this node.
+        listen: Multiaddresses to listen on; port 0 takes a free one. Empty: others cannot dial this node.
         dial_wait_s: How long one address may take to answer.
 
     Example:
