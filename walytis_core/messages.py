@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from walytis_core import cbor
 from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, BlockId, Cid
@@ -288,6 +288,16 @@ def _read_pull(buckets: object, entries: object, last: object) -> Pull:
     return Pull(None if buckets is None else _bucket_list(buckets), rows, last)
 
 
+def _read_blocks(why: object, blocks: object) -> Blocks:
+    rows = _list(blocks, Limits.max_blocks_per_frame)
+    if not set(map(type, rows)) <= {bytes}:
+        raise ValueError
+    encoded = cast("list[bytes]", rows)  # looked at as a whole: there are a hundred thousand in a long join
+    if max(map(len, encoded), default=0) > Limits.max_block_bytes:
+        raise ValueError
+    return Blocks(Why(_uint(why)), tuple(encoded))
+
+
 def _read_side_part(cid: object, offset: object, total: object, data: object) -> SidePart:
     part = SidePart(
         Cid(_bytes(cid, CID_BYTES)),
@@ -305,10 +315,7 @@ _READERS: Final[dict[int, Callable[..., Message]]] = {
     2: lambda hashes: Buckets(tuple(_cut(_bytes(hashes, 256 * BUCKET_HASH_BYTES), BUCKET_HASH_BYTES, 256))),
     3: lambda buckets: Differ(_bucket_list(buckets)),
     4: _read_pull,
-    5: lambda why, blocks: Blocks(
-        Why(_uint(why)),
-        tuple(_bytes(block, most=Limits.max_block_bytes) for block in _list(blocks, Limits.max_blocks_per_frame)),
-    ),
+    5: _read_blocks,
     6: lambda digest, count: Done(_bytes(digest, 32), _uint(count)),
     7: lambda ids: Announce(_ids(ids)),
     8: lambda ids: Want(_ids(ids)),
