@@ -22,9 +22,6 @@ import trio
 
 from walytis_core.admission import (
     JOIN_PROTOCOL,
-    Invitations,
-    Inviter,
-    answer_join,
     ask_to_join,
 )
 from walytis_core.authors import OwnAuthor, author_key_name
@@ -46,18 +43,19 @@ from walytis_core.errors import (
 )
 from walytis_core.events import Arrived, Change
 from walytis_core.handshake import admits_all
-from walytis_core.invitation import Invitation, invitation_id
+from walytis_core.invitation import Invitation
 from walytis_core.join import Join
-from walytis_core.joining import Grant, Terms
+from walytis_core.joining import Grant
 from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
 from walytis_core.loop import Loop
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
-from walytis_core.network.port import Network, Stream
+from walytis_core.network.port import Network
 from walytis_core.parking import Budget
 from walytis_core.pending import Pending
 from walytis_core.policy import ANYONE, EVERYONE, NONCE_BYTES, SECRET, Policy, create_genesis, read_genesis
+from walytis_core.reception import Reception
 from walytis_core.seals import SECRET_BYTES, ChainKeys, ChainSecret
 from walytis_core.service import Service
 from walytis_core.signer import Ed25519Signer, Signer
@@ -103,7 +101,6 @@ class Node:
         self._members = members
         self._budget = Budget()
         self._chains: dict[BlockId, Chain] = {}
-        self._invitations: dict[bytes, BlockId] = {}
         self._naming = threading.RLock()
         self._crash: BaseException | None = None
         self._is_closed = False
@@ -113,7 +110,8 @@ class Node:
         """Signs with the node key."""
         self._network = network
         self._service = Service(network, self.signer, neighbours)
-        network.serve(JOIN_PROTOCOL, self._answer_join)
+        self._reception = Reception(self._service, self.signer, self._chains, self._secret_of)
+        network.serve(JOIN_PROTOCOL, self._reception.answer)
         self._loop = Loop(self._main, self._crashed)
         for id in store.chains():
             self._start_chain(store.chain(id), (signers or {}).get(id))
@@ -297,7 +295,7 @@ class Node:
             raise NotFoundError("this chain has been deleted already")
         self._loop.post(partial(self._service.remove, found.id))
         found.close()
-        self._invitations = {key: id for key, id in self._invitations.items() if id != found.id}
+        self._reception.forget(found.id)
         self._store.delete_chain(found.id)
         self._keys.delete(author_key_name(found.id))
         self._keys.delete(_secret_key_name(found.id))
@@ -350,7 +348,7 @@ class Node:
         keys = self._keys_of(chain_id, genesis.policy)
         admits = self._admits_of(genesis.policy)
         self._loop.post(lambda: self._service.add(ChainService(self._service.shared, engine, keys, admits)))
-        self._index_invitations(chain_id, genesis.policy, tables)
+        self._reception.open(genesis, tables)
         return chain
 
     def _tables_of(self, id: BlockId) -> ChainStore | None:
@@ -542,37 +540,9 @@ class Node:
             service.learn(peer, own or [f"{address}/p2p/{peer}" for address in addresses])
             service.contact(peer)
 
-    async def _answer_join(self, stream: Stream) -> None:
-        if self._service.is_kept_out(stream.peer):
-            return
-        fault = await answer_join(
-            stream, self.signer, self._network, self._terms_of, self._inviter, self._service.shared.workers
-        )
-        if fault is not None:
-            self._service.fault(fault.reason, stream.peer)
-
-    def _terms_of(self, invitation: bytes) -> Terms | None:
-        id = self._invitations.get(invitation)
-        chain = self._chains.get(id) if id else None
-        if id is None or chain is None:
-            return None
-        record = Invitations(chain.tables).get(invitation)
-        return Terms(id, None if record is None else record.seed)
-
-    def _inviter(self, id: BlockId) -> Inviter | None:
-        chain = self._chains.get(id)
-        if chain is None:
-            return None
-        return Inviter(chain.engine, chain.name, self._secret_of(id), lambda author: chain.admit(author).id)
-
-    def _index_invitations(self, id: BlockId, policy: Policy, tables: ChainStore) -> None:
-        if policy.is_open:
-            self._invitations[invitation_id(id, None)] = id
-        self._invitations.update((record.id, id) for record in Invitations(tables).all())
-
     def invited(self, chain: Chain, invitation: Invitation) -> None:
         """An invitation was issued."""
-        self._invitations[invitation.id] = chain.id
+        self._reception.expect(invitation.id, chain.id)
 
     # --- content -------------------------------------------------------------------------------------------------
 

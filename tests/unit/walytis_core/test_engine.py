@@ -205,5 +205,3 @@ def test_listeners_can_stop():
     stop()
     bench.came(WORLD.block(BOB))
     assert len(heard) == 1
-
-

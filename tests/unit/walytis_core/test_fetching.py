@@ -16,7 +16,11 @@ MANY = [Cid.of(b"%d" % n, RAW_PREFIX) for n in range(20)]
 
 
 def wants(effects: list[Effect]) -> dict[str, tuple[Cid, ...]]:
-    return {effect.peer: effect.message.cids for effect in effects if isinstance(effect, Send) and isinstance(effect.message, SideWant)}
+    return {
+        effect.peer: effect.message.cids
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, SideWant)
+    }
 
 
 def first() -> SidePart:

@@ -38,7 +38,9 @@ def test_times():
 
 def test_each_limit_is_used():
     """Whatever stands in the table is looked up somewhere."""
-    names = {name for name, value in vars(Limits).items() if not name.startswith("_") and isinstance(value, (int, float))}
+    names = {
+        name for name, value in vars(Limits).items() if not name.startswith("_") and isinstance(value, (int, float))
+    }
     root = Path(inspect.getfile(limits)).parent
     used = {
         node.attr

@@ -1,0 +1,170 @@
+"""A link: order, credit, and what the peer is known to hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.suites.making import ALICE, BOB, FOUNDER, World, some_id
+from walytis_core.block import Block
+from walytis_core.cid import RAW_PREFIX, Cid
+from walytis_core.errors import Reason, RemoteError
+from walytis_core.frontier import Entry, Frontier
+from walytis_core.limits import Limits
+from walytis_core.link import Link, portions
+from walytis_core.messages import Blocks, Pull, SideLacking, SidePart, Why
+from walytis_core.store.memory import MemoryChain
+from walytis_core.store.port import Commit
+
+WORLD = World()
+
+
+def store_of(*blocks: Block) -> MemoryChain:
+    store = WORLD.store()
+    store.commit(Commit(blocks=blocks))
+    return store
+
+
+def frontier_of(store: MemoryChain) -> Frontier:
+    frontier = Frontier()
+    for author, seq, id in store.tips():
+        frontier.put(author, Entry(seq, id))
+    return frontier
+
+
+def pump(link: Link, store: MemoryChain) -> list[object]:
+    messages, _ = link.pump(store, {}, Why.NEWS)
+    return list(messages)
+
+
+def test_an_answer_starts_at_the_first_block_that_lacks():
+    """C32: the cursor skips what the peer holds; only what it lacks is sent, in order of insertion."""
+    mine, theirs = WORLD.chain(ALICE, 5), WORLD.chain(BOB, 5)
+    store = store_of(*mine, *theirs)
+    link = Link("x")
+    known = {FOUNDER.key: Entry(0, WORLD.first.id), ALICE.key: Entry(4, mine[4].id), BOB.key: Entry(1, theirs[1].id)}
+    link.answer(known, None, frontier_of(store), store)
+    assert link.cursor == store.metas([theirs[2].id])[theirs[2].id].number - 1
+    assert pump(link, store) == [Blocks(Why.PULLED, tuple(block.encoded for block in theirs[2:]))]
+    assert link.is_live
+    assert link.is_done()
+    assert not link.is_done()
+
+
+def test_a_live_link_is_pushed_to():
+    """C30: what the peer is not known to hold, once; nothing before the link is live."""
+    first, second = WORLD.chain(ALICE, 2)
+    store = store_of()
+    link = Link("x")
+    assert link.push([first], Why.NEWS, store) == []
+    link.go_live(frontier_of(store))
+    assert link.push([first], Why.NEWS, store) == [Blocks(Why.NEWS, (first.encoded,))]
+    assert link.push([first, second], Why.NEWS, store) == [Blocks(Why.NEWS, (second.encoded,))]
+    link.has(BOB.key, 7)
+    link.has(BOB.key, 3)
+    assert link.theirs[BOB.key] == 7
+
+
+def test_equal_digests_while_answering_change_nothing():
+    """C32: an answer under way goes to its end, and ends with `Done`."""
+    store = store_of(*WORLD.chain(ALICE, 2))
+    link = Link("x")
+    link.answer({}, None, frontier_of(store), store)
+    link.go_live(frontier_of(store))
+    assert not link.is_live
+
+
+def test_candidates_are_always_sent():
+    """C11: `theirs` says nothing of what lies at or above a fork."""
+    blocks = WORLD.chain(ALICE, 3)
+    store = store_of(*blocks)
+    link = Link("x")
+    link.answer(
+        {FOUNDER.key: Entry(0, WORLD.first.id), ALICE.key: Entry(2, blocks[2].id)}, None, frontier_of(store), store
+    )
+    link.cursor = 0
+    messages, _ = link.pump(store, {ALICE.key: 1}, Why.NEWS)
+    assert messages == [Blocks(Why.PULLED, (blocks[1].encoded, blocks[2].encoded))]
+
+
+def test_unfolded_blocks_are_not_streamed():
+    """C11: what is outside the folded set is sent when it is asked for only."""
+    first, second = WORLD.chain(ALICE, 2)
+    store = store_of(first, second)
+    store.commit(Commit(unfold=[second.id]))
+    link = Link("x")
+    link.answer({FOUNDER.key: Entry(0, WORLD.first.id)}, None, frontier_of(store), store)
+    assert pump(link, store) == [Blocks(Why.PULLED, (first.encoded,))]
+    link.asked.append(second.id)
+    assert pump(link, store) == [Blocks(Why.ASKED, (second.encoded,))]
+
+
+def test_asked_blocks_go_first_and_unknown_ones_cost_no_credit():
+    """C31: what is asked for is sent before the cursor goes on."""
+    blocks = WORLD.chain(ALICE, 3)
+    store = store_of(*blocks)
+    link = Link("x")
+    link.asked.extend([some_id(1), blocks[2].id, some_id(2)])
+    link.answer({FOUNDER.key: Entry(0, WORLD.first.id)}, None, frontier_of(store), store)
+    assert pump(link, store)[0] == Blocks(Why.ASKED, (blocks[2].encoded,))
+    assert link.credit == Limits.credit_frames - 2
+    link.asked.append(some_id(3))
+    assert pump(link, store) == []
+    assert link.credit == Limits.credit_frames - 2
+
+
+def test_content_in_parts():
+    """C50: a piece goes in parts, each for a credit; what is not held is said, for none."""
+    store = store_of()
+    data = bytes(200_000)
+    cid, lost = Cid.of(data, RAW_PREFIX), Cid.of(b"", RAW_PREFIX)
+    store.put_side(cid, data)
+    link = Link("x")
+    link.sides.extend([(cid, 0), (lost, 0)])
+    messages = pump(link, store)
+    part = Limits.part_bytes
+    assert messages == [
+        SidePart(cid, 0, 200_000, data[:part]),
+        SidePart(cid, part, 200_000, data[part:]),
+        SideLacking((lost,)),
+    ]
+    assert link.credit == Limits.credit_frames - 2
+
+
+def test_one_event_scans_a_bounded_part():
+    """C36: a peer that lacks only the newest blocks of a long chain does not hold the replica up: it is called again."""
+    blocks = WORLD.chain(ALICE, 256 * 10)
+    store = store_of(*blocks)
+    link = Link("x")
+    link.answer(
+        {FOUNDER.key: Entry(0, WORLD.first.id), ALICE.key: Entry(len(blocks) - 2, blocks[-2].id)},
+        None,
+        frontier_of(store),
+        store,
+    )
+    link.cursor = 0
+    sent, again, calls = [], True, 0
+    while again:
+        messages, again = link.pump(store, {}, Why.NEWS)
+        sent.extend(messages)
+        calls += 1
+    assert calls > 1
+    assert sent == [Blocks(Why.PULLED, (blocks[-1].encoded,))]
+
+
+def test_a_frontier_is_bounded(monkeypatch):
+    """C36: parts of a pull that never end are refused."""
+    monkeypatch.setattr(Limits, "max_frontier_authors", 10)
+    link = Link("x")
+    rows = tuple((n.to_bytes(34, "big"), Entry(0, some_id(n))) for n in range(11))
+    assert link.add_part(Pull(None, rows[:10], last=False)) is None
+    with pytest.raises(RemoteError) as caught:
+        link.add_part(Pull(None, rows[10:], last=False))
+    assert caught.value.reason is Reason.OVER_BUDGET
+
+
+def test_portions():
+    """C36: runs of blocks that fit a frame: at most 256, about 96 KiB, at least one."""
+    assert list(portions([])) == []
+    assert [len(run) for run in portions([b"x"] * 600)] == [256, 256, 88]
+    assert [len(run) for run in portions([bytes(40_000)] * 5)] == [2, 2, 1]
+    assert [len(run) for run in portions([bytes(200_000), b"x"])] == [1, 1]

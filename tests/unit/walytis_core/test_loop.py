@@ -1,0 +1,147 @@
+"""The node's loop in a thread: calls from elsewhere, a loud end, nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+
+from walytis_core.errors import ClosedError, JoinError
+from walytis_core.loop import Loop
+
+
+@contextmanager
+def running(crashes: list[BaseException]) -> Iterator[Loop]:
+    async def main(_nursery: trio.Nursery) -> None:
+        await trio.sleep_forever()
+
+    loop = Loop(main, crashes.append)
+    loop.start()
+    try:
+        yield loop
+    finally:
+        loop.stop()
+        assert not loop._thread.is_alive()
+
+
+def test_calls():
+    """C48: a call gives the result, or the error, of a function that ran in the loop's thread."""
+    crashes: list[BaseException] = []
+    with running(crashes) as loop:
+
+        async def where() -> bool:
+            await trio.lowlevel.checkpoint()
+            return loop.is_here
+
+        async def fails() -> None:
+            raise JoinError("no")
+
+        async def late() -> None:
+            raise TimeoutError("its own")
+
+        assert loop.call(where)
+        assert not loop.is_here
+        with pytest.raises(JoinError):
+            loop.call(fails)
+        with pytest.raises(TimeoutError, match="its own"):
+            loop.call(late)
+        assert loop.call(where)
+    assert crashes == []
+
+
+def test_posts_keep_their_order():
+    """C48: functions posted from several threads run one at a time, those of one thread in order."""
+    ran: list[tuple[int, int]] = []
+    done = threading.Event()
+    with running([]) as loop:
+
+        def post(number: int) -> None:
+            for at in range(100):
+                loop.post(lambda at=at: ran.append((number, at)))  # type: ignore[misc]
+
+        threads = [threading.Thread(target=post, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        loop.post(done.set)
+        assert done.wait(10)
+    assert len(ran) == 400
+    for number in range(4):
+        assert [at for one, at in ran if one == number] == list(range(100))
+
+
+def test_stop_ends_what_waits():
+    """C46: stopping ends calls under way and tasks, and later calls say so; stopping twice is fine."""
+    crashes: list[BaseException] = []
+    started = threading.Event()
+    errors: list[BaseException] = []
+    with running(crashes) as loop:
+
+        async def forever() -> None:
+            started.set()
+            await trio.sleep_forever()
+
+        def wait() -> None:
+            try:
+                loop.call(forever)
+            except ClosedError as error:
+                errors.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert started.wait(10)
+        loop.stop()
+        waiting.join(10)
+        assert len(errors) == 1
+        loop.stop()
+        with pytest.raises(ClosedError):
+            loop.call(forever)
+        loop.post(started.clear)
+        assert started.is_set()
+    assert crashes == []
+
+
+def test_a_crash_is_loud():
+    """C46: an error in the loop is given to `on_crash`, and every later call raises."""
+    crashes: list[BaseException] = []
+    ended = threading.Event()
+    go = threading.Event()
+
+    async def main(_nursery: trio.Nursery) -> None:
+        await trio.to_thread.run_sync(go.wait)
+        raise RuntimeError("broken")
+
+    def crashed(error: BaseException) -> None:
+        crashes.append(error)
+        ended.set()
+
+    loop = Loop(main, crashed)
+    loop.start()
+    go.set()
+    assert ended.wait(10)
+    assert "broken" in repr(crashes[0])
+
+    async def anything() -> None:
+        await trio.lowlevel.checkpoint()
+
+    loop._thread.join(10)
+    with pytest.raises(ClosedError):
+        loop.call(anything)
+    loop.stop()
+
+
+def test_a_crash_at_the_start():
+    """C46: `start` returns even when the loop ends at once."""
+    crashes: list[BaseException] = []
+
+    async def main(_nursery: trio.Nursery) -> None:
+        raise RuntimeError("at once")
+
+    loop = Loop(main, crashes.append)
+    loop.start()
+    loop._thread.join(10)
+    assert len(crashes) == 1

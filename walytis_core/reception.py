@@ -1,0 +1,82 @@
+"""The reception: which invitations of this node are out, and the answer to each stream of the join protocol.
+
+How a claim is judged and granted is in `admission.py`. Invariant: who asks for a chain or an invitation that is not here gets
+the answer that everybody gets who proved nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from walytis_core.admission import Invitations, Inviter, answer_join
+from walytis_core.chain import Chain
+from walytis_core.cid import BlockId
+from walytis_core.invitation import invitation_id
+from walytis_core.joining import Terms
+from walytis_core.network.port import Stream
+from walytis_core.policy import Genesis
+from walytis_core.seals import ChainSecret
+from walytis_core.service import Service
+from walytis_core.signer import Signer
+from walytis_core.store.port import ChainStore
+
+
+class Reception:
+    """Answers who asks to join.
+
+    Args:
+        service: The node on the network.
+        node: Signs with the node key.
+        chains: The node's chains.
+        secret_of: Gives a chain's secret, or None.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        node: Signer,
+        chains: Mapping[BlockId, Chain],
+        secret_of: Callable[[BlockId], ChainSecret | None],
+    ) -> None:
+        self._service = service
+        self._node = node
+        self._chains = chains
+        self._secret_of = secret_of
+        self._expected: dict[bytes, BlockId] = {}
+
+    def open(self, genesis: Genesis, tables: ChainStore) -> None:
+        """A chain is there: its invitations count, and if it is open to all, its id alone does."""
+        if genesis.policy.is_open:
+            self.expect(invitation_id(genesis.id, None), genesis.id)
+        for record in Invitations(tables).all():
+            self.expect(record.id, genesis.id)
+
+    def expect(self, invitation: bytes, chain: BlockId) -> None:
+        """An invitation, by its id, was issued."""
+        self._expected[invitation] = chain
+
+    def forget(self, chain: BlockId) -> None:
+        """A chain is gone."""
+        self._expected = {invitation: id for invitation, id in self._expected.items() if id != chain}
+
+    async def answer(self, stream: Stream) -> None:
+        """Answers one stream."""
+        if self._service.is_kept_out(stream.peer):
+            return
+        shared = self._service.shared
+        fault = await answer_join(stream, self._node, shared.network, self._terms_of, self._inviter, shared.workers)
+        if fault is not None:
+            self._service.fault(fault.reason, stream.peer)
+
+    def _terms_of(self, invitation: bytes) -> Terms | None:
+        chain = self._chains.get(self._expected.get(invitation, BlockId()))
+        if chain is None:
+            return None
+        record = Invitations(chain.tables).get(invitation)
+        return Terms(chain.id, None if record is None else record.seed)
+
+    def _inviter(self, id: BlockId) -> Inviter | None:
+        chain = self._chains.get(id)
+        if chain is None:
+            return None
+        return Inviter(chain.engine, chain.name, self._secret_of(id), lambda author: chain.admit(author).id)
