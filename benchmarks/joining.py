@@ -62,9 +62,9 @@ def join(bench: Bench) -> Iterable[Row]:
     """Joins of a short chain and of a long one, each in turns with its ceiling; the joiner's memory."""
     short, long = bench.count(10_000, 300), bench.count(100_000, 900)
     rounds = bench.count(ROUNDS, 1)
-    few = _joins(bench, short, rounds)
-    many = _joins(bench, long, bench.count(2, 1))
-    ceiling = max(*(_ceiling(bench, bench.count(20_000, 300)) for _ in range(rounds)), 0.0)
+    few, lower = _joins(bench, short, rounds)
+    many, upper = _joins(bench, long, bench.count(2, 1))
+    ceiling = max(lower, upper)
     fastest = {count: min(joins, key=lambda one: one.sync_s) for count, joins in ((short, few), (long, many))}
     for count, joined in fastest.items():
         rate = joined.blocks / joined.sync_s
@@ -83,12 +83,17 @@ def _ceiling(bench: Bench, count: int) -> float:
         return ceilings.CEILINGS[_CEILING].function(Path(fresh), count)
 
 
-def _joins(bench: Bench, count: int, rounds: int) -> list[Joined]:
+def _joins(bench: Bench, count: int, rounds: int) -> tuple[list[Joined], float]:
+    """Joins, each after a run of the ceiling; and the best of these."""
     folder = bench.folder(f"inviter-{count}")
     fill(folder, count, 3)
     with Node.open(folder) as node:
         invitation = str(node.chain(CHAIN_NAME).invite(uses=None))
-        return [_join_once(bench.folder(f"joiner-{count}-{turn}"), invitation, count) for turn in range(rounds)]
+        joins, ceiling = [], 0.0
+        for turn in range(rounds):
+            ceiling = max(ceiling, _ceiling(bench, bench.count(20_000, 300)))
+            joins.append(_join_once(bench.folder(f"joiner-{count}-{turn}"), invitation, count))
+        return joins, ceiling
 
 
 def _join_once(folder: Path, invitation: str, count: int) -> Joined:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from walytis_core.block import Block, Draft, decode
 from walytis_core.cid import BlockId
-from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError, WalytisError
+from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError
 from walytis_core.events import (
     Append,
     Arrived,
@@ -196,7 +196,7 @@ class Engine:
             author.require_sure()
             drafts = [draft for request in group for draft in request.drafts]
             self._step(Append(drafts, author.signer, time.time_ns() // 1_000_000, author.start), made)
-        except WalytisError as error:
+        except Exception as error:  # noqa: BLE001 - each waiting caller gets it, in its own thread
             for request in group:
                 request.error = error
         at = 0

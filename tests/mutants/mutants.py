@@ -129,7 +129,7 @@ REPLICA: Final = (
            ("test_members::test_heads_when_a_candidate_leaves",)),
     Mutant("a frozen author appends no more", "members", "        if author in self.frozen:\n            raise", "        if not author:\n            raise",
            ("test_members::test_a_forked_key_writes_no_more",)),
-    Mutant("proof before a second block at a place", "members", "if any(one.author in self._unsettled for one in chained):", "if not chained and lacks:",
+    Mutant("proof before a second block at a place", "members", "any(one.author in self._unsettled for one in chained)", "False",
            ("test_members::test_a_batch_with_a_fork_and_what_needs_it",)),
     Mutant("admissions of one's own", "members", "            _check_draft(draft)\n", "            pass\n",
            ("test_members::test_a_refused_append_changes_nothing",)),

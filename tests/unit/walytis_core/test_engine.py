@@ -89,8 +89,8 @@ class Bench:
     def kinds(self) -> list[type]:
         return [type(entry) for entry in self.log]
 
-    def changes(self, kind: type[Change]) -> list[Change]:  # type: ignore[valid-type]
-        return [entry for entry in self.log if isinstance(entry, kind)]  # type: ignore[arg-type]
+    def changes(self, kind: type[Change]) -> list[Change]:
+        return [entry for entry in self.log if isinstance(entry, kind)]
 
 
 def test_store_then_publish_then_notify():
