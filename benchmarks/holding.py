@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.material import CHAIN_NAME, PAYLOAD_BYTES, TOPIC, fill
-from benchmarks.peers import Child, child, memory_mib
+from benchmarks.peers import Child, child, memory_mb
 from benchmarks.table import Bench, Row, shown, under
 from walytis_core import Node
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
 
 _OPENINGS: Final = 5
 _QUERIES: Final = 50
-_MEGABYTE: Final = 1 / 1.048576
-"""In MiB."""
 
 
 def reopen(bench: Bench) -> Iterable[Row]:
@@ -64,8 +62,8 @@ def memory(bench: Bench) -> Iterable[Row]:
     few, many = bench.count(10_000, 300), bench.count(100_000, 900)
     with child(holder, str(bench.folder("memory")), few, many) as other:
         before, after = other.hear()
-    yield under(f"memory growth from {few:,} to {many:,} blocks held", after - before, "MiB", 5 * _MEGABYTE)
-    yield shown("  the whole process then", after, "MiB")
+    yield under(f"memory growth from {few:,} to {many:,} blocks held", after - before, "MB", 5)
+    yield shown("  the whole process then", after, "MB")
 
 
 def holder(asker: Child, folder: str, few: int, many: int) -> None:
@@ -76,5 +74,5 @@ def holder(asker: Child, folder: str, few: int, many: int) -> None:
         for count in (few, many):
             while len(chain) < count:
                 chain.append_many([os.urandom(PAYLOAD_BYTES) for _ in range(100)], topics=[TOPIC])
-            held.append(memory_mib())
+            held.append(memory_mb())
         asker.tell(held)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from benchmarks import ceilings
 from benchmarks.material import CHAIN_NAME, fill
-from benchmarks.peers import Child, child, forget_peak, memory_mib, peak_mib
+from benchmarks.peers import Child, child, forget_peak, memory_mb, peak_mb
 from benchmarks.table import ROUNDS, Bench, Row, beside, shown, under
 from walytis_core import Node
 from walytis_core.network.libp2p import Libp2pNetwork
@@ -26,7 +26,7 @@ LOOPBACK: Final = ("/ip4/127.0.0.1/tcp/0",)
 
 
 class Joined(NamedTuple):
-    """What a joiner saw. Memory in MiB, times in seconds."""
+    """What a joiner saw. Memory in MB, times in seconds."""
 
     blocks: int
     before_sync_s: float
@@ -73,9 +73,9 @@ def join(bench: Bench) -> Iterable[Row]:
     per_block = [joined.sync_s / joined.blocks for joined in fastest.values()]
     yield under("  time per block of the long join beside the short one", per_block[1] / per_block[0], "x", 1.3)
     grown = max(joined.memory_peak - joined.memory_before for joined in many)
-    yield under(f"memory growth at the peak of a join of {long:,}", grown, "MiB", 30 / 1.048576)
+    yield under(f"memory growth at the peak of a join of {long:,}", grown, "MB", 30)
     left = max(joined.memory_after - joined.memory_before for joined in many)
-    yield shown("  what of it is left after the join", left, "MiB")
+    yield shown("  what of it is left after the join", left, "MB")
 
 
 def _ceiling(bench: Bench, count: int) -> float:
@@ -108,12 +108,12 @@ def joiner(inviter: Child, folder: str, invitation: str) -> None:
     network = _Watched(LOOPBACK)
     with Node.open(folder, network=network) as node:
         node.addresses()  # the network is up
-        before = memory_mib()
+        before = memory_mb()
         forget_peak()
         asked = time.perf_counter()
         chain = node.join(invitation).result(timeout=150)
         joined = time.perf_counter()
         assert network.first_sync is not None
-        peak = peak_mib()
+        peak = peak_mb()
         times = network.first_sync - asked, joined - network.first_sync
-        inviter.tell(Joined(len(chain), *times, before, memory_mib(), peak))
+        inviter.tell(Joined(len(chain), *times, before, memory_mb(), peak))

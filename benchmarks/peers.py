@@ -19,7 +19,7 @@ from typing import Any, Final
 import psutil
 
 WAIT_S: Final = 180.0
-_MIB: Final = 1 << 20
+_MB: Final = 1_000_000
 
 
 class Child:
@@ -75,22 +75,22 @@ def _run(function: Callable[..., None], pipe: Connection, args: tuple[object, ..
         pipe.send(_Failed(traceback.format_exc()))
 
 
-def memory_mib() -> float:
+def memory_mb() -> float:
     """What this process holds in memory, once what is free is given back."""
     gc.collect()
     trim = getattr(CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim is not None:
         trim(0)
-    return float(psutil.Process().memory_info().rss) / _MIB
+    return float(psutil.Process().memory_info().rss) / _MB
 
 
 def forget_peak() -> None:
-    """From now on `peak_mib` looks at what comes."""
+    """From now on `peak_mb` looks at what comes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def peak_mib() -> float:
+def peak_mb() -> float:
     """The most that this process has held since `forget_peak`."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (peak,) = [row.split()[1] for row in status.splitlines() if row.startswith("VmHWM:")]
-    return int(peak) / 1024
+    return int(peak) * 1024 / _MB

@@ -58,9 +58,9 @@ class Bench:
 Measure = Callable[[Bench], Iterable[Row]]
 
 
-def under(measure: str, value: float, unit: str, limit: float) -> Row:
-    """A figure that must stay under a limit."""
-    return Row(measure=measure, value=value, unit=unit, target=f"< {limit:g} {unit}", met=value < limit)
+def under(measure: str, value: float, unit: str, limit: float, *, unless: bool = False) -> Row:
+    """A figure that must stay under a limit; `unless` says that something else spoilt it."""
+    return Row(measure=measure, value=value, unit=unit, target=f"< {limit:g} {unit}", met=value < limit and not unless)
 
 
 def at_least(measure: str, value: float, unit: str, limit: float, *, unless: bool = False) -> Row:

@@ -320,7 +320,10 @@ class Chain:
         return self._node.fetch(self, block)
 
     def drop_content(self, block: Block) -> None:
-        """Forgets a block's long content here. The block stays valid; `fetch` brings the content back."""
+        """Forgets a block's long content here. The block stays valid; `fetch` brings the content back.
+
+        Content is kept by its CID: blocks of this chain with the same content lose it, too.
+        """
         if block.content is not None:
             self.tables.drop_side([piece.cid for piece in content.pieces(block.content, self.tables.side)])
 

@@ -37,6 +37,7 @@ class Fetching:
 
     _waiting: dict[Cid, set[str]] = field(default_factory=dict)
     _under_way: dict[Cid, _Piece] = field(default_factory=dict)
+    _slow: set[str] = field(default_factory=set)  # peers that let us wait: asked when nobody else is left
 
     def want(self, cids: Sequence[Cid], peers: Sequence[str]) -> list[Effect]:
         """Content is wanted; it is asked of the peers with a link."""
@@ -51,6 +52,7 @@ class Fetching:
         if piece is None or piece.peer != peer or part.offset != len(piece.data):
             return [Reject(Reason.UNASKED, peer)]
         piece.moved = True
+        self._slow.discard(peer)
         piece.data += part.data
         if len(piece.data) < part.total:
             return [] if part.data else [Reject(Reason.BAD_CONTENT, peer), *self.lacking(peer, (part.cid,), peers)]
@@ -71,6 +73,7 @@ class Fetching:
 
     def lost(self, peer: str, peers: Sequence[str]) -> list[Effect]:
         """A peer is gone."""
+        self._slow.discard(peer)
         return self.lacking(peer, [cid for cid, piece in self._under_way.items() if piece.peer == peer], peers)
 
     def patience(self, peers: Sequence[str]) -> list[Effect]:
@@ -78,10 +81,14 @@ class Fetching:
         stalled = [(cid, piece.peer) for cid, piece in self._under_way.items() if not piece.moved]
         for piece in self._under_way.values():
             piece.moved = False
+        self._slow.update(peer for _, peer in stalled)
         effects: list[Effect] = []
         for cid, peer in stalled:
             effects.extend(self.lacking(peer, (cid,), peers))
         return [*effects, SetTimer("side", _PATIENCE_S)] if self._under_way else effects
+
+    def _load(self, peer: str) -> tuple[bool, int]:
+        return peer in self._slow, sum(piece.peer == peer for piece in self._under_way.values())
 
     def _ask(self, peers: Sequence[str]) -> list[Effect]:
         effects: list[Effect] = []
@@ -95,7 +102,7 @@ class Fetching:
             if not left:
                 missing.append(cid)
                 continue
-            peer = min(left, key=lambda one: sum(piece.peer == one for piece in self._under_way.values()))
+            peer = min(left, key=self._load)
             self._under_way[cid] = _Piece(peer, asked=asked | {peer})
             wants.setdefault(peer, []).append(cid)
         effects.extend(Send(peer, SideWant(tuple(cids))) for peer, cids in wants.items())

@@ -36,13 +36,14 @@ class Limits:
     max_gossip_bytes = 128 * 1024
     max_ids_per_message = 1024  # ids in a want, an announce or a probe
     max_entries_per_message = 2048  # frontier entries in one message: 2048 * 80 bytes fit a frame
-    max_frontier_authors = 1 << 20  # what one peer's frontier may make us hold
+    max_frontier_authors = 1 << 17  # what one peer's frontier may make us hold
     frontier_buckets = 256
     bucket_above_authors = 64  # a smaller frontier is sent whole; the hashes of all buckets are 4 KiB
     max_message_depth = 4
     peers_per_message = 16  # introductions; more follow as streams open
-    addresses_per_peer = 8
-    max_address_chars = 256
+    addresses_per_peer = 8  # a host has few; a liar is given no more to make us dial
+    max_address_chars = 256  # the longest names of hosts, and a peer id
+    joins_per_peer = 4  # handshakes under way: each may cost key agreement and a disk write
 
     # --- budgets (docs/threat-model.md) ---
     parked_blocks_per_peer = 4096

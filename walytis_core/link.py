@@ -144,7 +144,7 @@ class Link:
     def _give_side(self, held: ChainStore) -> list[Message]:
         cid, offset = self.sides.popleft()
         data = held.side(cid)
-        if data is None:
+        if data is None or Cid.of(data, bytes(cid[:4])) != cid:  # what the disk has spoilt is not given on
             return [SideLacking((cid,))]
         part = data[offset : offset + Limits.part_bytes]
         if offset + len(part) < len(data):

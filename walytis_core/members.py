@@ -188,6 +188,8 @@ class Members:
                 continue
             chained[id] = parked.block
             todo.extend(parked.block.ancestors_named)
+        if not chained:
+            return [], lacks
         order = topological({id: one.ancestors_named for id, one in chained.items()})  # heights are not judged yet
         return [chained[id] for id in order], lacks
 

@@ -490,7 +490,7 @@ class Node:
         Raises:
             InvalidInputError: It is no invitation, or was mistyped.
             LocalError: The chain is held here already.
-            JoinError: By `result()`: the invitation is used, revoked, expired, or not the issuer's.
+            JoinError: The invitation has expired; by `result()` also: it is used, revoked, or not the issuer's.
         """
         self.require_open()
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)

@@ -6,6 +6,7 @@ the answer that everybody gets who proved nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from walytis_core.admission import Invitations, Inviter, answer_join
@@ -13,6 +14,7 @@ from walytis_core.chain import Chain
 from walytis_core.cid import BlockId
 from walytis_core.invitation import invitation_id
 from walytis_core.joining import Terms
+from walytis_core.limits import Limits
 from walytis_core.network.port import Stream
 from walytis_core.policy import Genesis
 from walytis_core.seals import ChainSecret
@@ -42,6 +44,7 @@ class Reception:
         self._node = node
         self._chains = chains
         self._secret_of = secret_of
+        self._under_way: Counter[str] = Counter()
         self._expected: dict[bytes, BlockId] = {}
 
     def open(self, genesis: Genesis, tables: ChainStore) -> None:
@@ -61,12 +64,16 @@ class Reception:
 
     async def answer(self, stream: Stream) -> None:
         """Answers one stream."""
-        if self._service.is_kept_out(stream.peer):
+        peer, shared = stream.peer, self._service.shared
+        if self._service.is_kept_out(peer) or self._under_way[peer] >= Limits.joins_per_peer:
             return
-        shared = self._service.shared
-        fault = await answer_join(stream, self._node, shared.network, self._terms_of, self._inviter, shared.workers)
+        self._under_way[peer] += 1
+        try:
+            fault = await answer_join(stream, self._node, shared.network, self._terms_of, self._inviter, shared.workers)
+        finally:
+            self._under_way -= Counter((peer,))  # and forgets those with none
         if fault is not None:
-            self._service.fault(fault.reason, stream.peer)
+            self._service.fault(fault.reason, peer)
 
     def _terms_of(self, invitation: bytes) -> Terms | None:
         chain = self._chains.get(self._expected.get(invitation, BlockId()))

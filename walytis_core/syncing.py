@@ -267,7 +267,7 @@ class Sync:
 
     def _announce(self, blocks: Sequence[Block], source: str) -> list[Effect]:
         effects: list[Effect] = []
-        for link in self.links.values():
+        for link in self.links.values() if blocks else ():
             if link.peer == source:
                 continue
             ids = [block.id for block in blocks if block.seq > link.theirs.get(block.author, -1)]

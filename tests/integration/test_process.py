@@ -305,15 +305,14 @@ def test_a_crash_tells_who_waits(hub: MemoryHub) -> None:
     network = Breaking(hub, "")
     node = Node.in_memory(network=network)
     try:
-        chain = node.create_chain("notes")
         pending = node.join(uri)
         until(lambda: "waiting" in pending.progress().state)
-        network.where = "publish"
+        network.where = "subscribe"
         with suppress(ClosedError):
-            chain.append(b"1")
+            node.create_chain("more")
         with pytest.raises(ClosedError) as caught:
             pending.result(5)
-        assert_tells(caught.value, "a bug in publish")
+        assert_tells(caught.value, "a bug in subscribe")
     finally:
         node.close()
 

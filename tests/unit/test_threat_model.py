@@ -42,7 +42,7 @@ def test_the_worst_case_is_worked_out_from_them() -> None:
     streams = values["MAX_ACCEPTED"] * values["max_streams_per_peer"]
     assert streams * (values["WINDOW_BYTES"] + values["max_frame_bytes"]) == 3 << 30, "correct the worst case"
     assert values["INBOX_MESSAGES"] * values["max_gossip_bytes"] == values["parked_bytes_per_node"] == 32 << 20
-    assert (values["max_frontier_authors"], values["sessions_per_chain"]) == (1 << 20, 64), "correct the worst case"
+    assert (values["max_frontier_authors"], values["sessions_per_chain"]) == (1 << 17, 64), "correct the worst case"
 
 
 def test_the_lines_it_names_exist_and_are_due() -> None:
