@@ -238,10 +238,13 @@ def _head(major: int, value: int) -> bytes:
     """The minimal head of a CBOR item (RFC 8949, section 3)."""
     if value < 24:
         return _BYTES_OF[major | value]
-    for code, width in ((24, 1), (25, 2), (26, 4)):
-        if value < 1 << 8 * width:
-            return bytes((major | code,)) + value.to_bytes(width, "big")
-    return bytes((major | 27,)) + value.to_bytes(8, "big")
+    if value < 1 << 8:
+        return _BYTES_OF[major | 24] + _BYTES_OF[value]
+    if value < 1 << 16:
+        return _BYTES_OF[major | 25] + value.to_bytes(2, "big")
+    if value < 1 << 32:
+        return _BYTES_OF[major | 26] + value.to_bytes(4, "big")
+    return _BYTES_OF[major | 27] + value.to_bytes(8, "big")
 
 
 def _encode_text(text: str) -> bytes:

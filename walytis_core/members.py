@@ -361,7 +361,7 @@ class Members:
             block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
             if block.seq <= 1:  # the author's first, or the founder's; the next ones are right by the way they are made
                 self._check_own(block, batch)
-            batch.stage(block)
+                batch.stage(block)
             self._add(block, batch)
         return batch.outcome
 

@@ -38,7 +38,7 @@ from walytis_core.messages import (
 )
 from walytis_core.store.port import ChainStore
 from walytis_core.trickle import Trickle
-from walytis_core.turns import Turns
+from walytis_core.turns import Suspect, Turns
 
 _PROBE_PLACES = 32
 
@@ -94,13 +94,15 @@ class Sync:
 
     def digest(self, peer: str, message: Digest, gossip: bool, held: ChainStore, now_s: float) -> list[Effect]:
         """A peer said its digest."""
-        equal = message.digest == self.members.frontier.digest()
+        own = self.members.frontier.digest()
+        equal = message.digest == own
         if gossip:
             if equal:
                 self._trickle.hear()
                 self.turns.suspects.pop(peer, None)
                 return []
-            return self._check_soon() if self.turns.suspect(peer, message.digest) else []
+            suspect = Suspect(message.digest, own, message.held)
+            return self._check_soon() if self.turns.suspect(peer, suspect) else []
         link = self.links.get(peer)
         if link is None:
             return []
@@ -118,7 +120,7 @@ class Sync:
         """Looks again at the peers whose digest differed: pulls from one of them, and later from the others where it did not help."""
         if self.turns.pulling is not None:
             return self._check_soon()
-        peer = self.turns.choose(self.members.frontier.digest(), self.random(), now_s)
+        peer = self.turns.choose(self.members.frontier.digest(), held.count, self.random(), now_s)
         if peer is None:
             return []
         again = self._check_soon() if self.turns.suspects else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from walytis_core.limits import Limits
 
@@ -43,13 +44,28 @@ class _HoldOff:
     until_s: float = 0.0
 
 
+class Suspect(NamedTuple):
+    """A digest heard on the channel that was not ours: what it was, what ours was then, and how many blocks it stands for."""
+
+    digest: bytes
+    own: bytes
+    held: int
+
+    def still_differs(self, own: bytes, held: int) -> bool:
+        """Whether it is worth a pull: not while our own set moves on and has outgrown what the peer said it has.
+
+        While blocks flow, no two digests are equal, and what differs is on its way; once it is quiet, they are heard again.
+        """
+        return self.digest != own and (self.own == own or self.held > held)
+
+
 @dataclass(slots=True)
 class Turns:
     """The pull under way, who is due, who is held off, and whose digest on the channel differed."""
 
     pulling: Pulling | None = None
     due: dict[str, None] = field(default_factory=dict)
-    suspects: dict[str, bytes] = field(default_factory=dict)
+    suspects: dict[str, Suspect] = field(default_factory=dict)
     _held_off: OrderedDict[str, _HoldOff] = field(default_factory=OrderedDict)
 
     def is_pulling(self, peer: str) -> bool:
@@ -103,16 +119,16 @@ class Turns:
 
     # --- the channel ---------------------------------------------------------------------------------------------
 
-    def suspect(self, peer: str, digest: bytes) -> bool:
+    def suspect(self, peer: str, suspect: Suspect) -> bool:
         """A peer's digest on the channel is not ours. Returns whether it is the first such peer."""
         first = not self.suspects
         if len(self.suspects) < Limits.idle_peers_remembered:
-            self.suspects[peer] = digest
+            self.suspects[peer] = suspect
         return first
 
-    def choose(self, own: bytes, random: float, now_s: float) -> str | None:
+    def choose(self, own: bytes, held: int, random: float, now_s: float) -> str | None:
         """One of the peers whose digest still differs and that is not held off; the rest is kept for later."""
-        left = {peer: digest for peer, digest in self.suspects.items() if digest != own}
+        left = {peer: suspect for peer, suspect in self.suspects.items() if suspect.still_differs(own, held)}
         able = sorted(peer for peer in left if not self.wait_s(peer, now_s))
         self.suspects = {peer: left[peer] for peer in able}
         if not able:

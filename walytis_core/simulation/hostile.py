@@ -118,6 +118,7 @@ class Garbler(Hostile):
     """Sends bytes that are no messages, or nearly are."""
 
     def act(self) -> None:
+        """Its turn."""
         whole = Envelope.of(Digest(self.rng.randbytes(32), self.rng.randrange(100))).data
         nested = b"\x81" * self.rng.randrange(100) + b"\x01"
         data = self.rng.choice(
@@ -135,6 +136,7 @@ class Inventor(Hostile):
     writes = True
 
     def act(self) -> None:
+        """Its turn."""
         wrong = self.forger.wrong()
         blocks = [wrong, self.forger.child_of(wrong), self.forger.good(), self.forger.unsigned(wrong)]
         blocks.append(self.forger.child_of(blocks[-1]))
@@ -153,6 +155,7 @@ class Forker(Hostile):
     writes = True
 
     def act(self) -> None:
+        """Its turn."""
         for peer in self.streams:
             block = self.forger.fork() if self.rng.random() < 0.5 else self.forger.good()
             self.tell(Blocks(self.rng.choice(list(Why)), (block.encoded,)), peer)
@@ -167,6 +170,7 @@ class Liar(Hostile):
     """Lies about what it holds: random digests, or each side's own; frontiers of any kind; `Done` and more unasked."""
 
     def act(self) -> None:
+        """Its turn."""
         digest = (
             self.rng.choice(self.heard_digests) if self.heard_digests and self.rng.random() < 0.5 else self._random()
         )
@@ -181,6 +185,7 @@ class Liar(Hostile):
         self.tell(self.rng.choice(lies))
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:
+        """A message came."""
         super().heard(peer, envelope, gossip)
         match envelope.message_or_none():
             case Digest() as digest:
@@ -215,6 +220,7 @@ class Flooder(Hostile):
     """Asks for nonsense, announces nonsense, gives too much credit, or none: it never gives any back."""
 
     def act(self) -> None:
+        """Its turn."""
         ids = tuple(BlockId.of(self.rng.randbytes(8)) for _ in range(self.rng.choice([1, 50, 1024])))
         cids = tuple(Cid(id) for id in ids[:20])
         known = tuple(block.id for block in self.forger.seen)
@@ -227,6 +233,7 @@ class Flooder(Hostile):
         self.publish(self.rng.choice(floods))
 
     def heard(self, peer: str, envelope: Envelope, gossip: bool) -> None:
+        """A message came."""
         super().heard(peer, envelope, gossip)
         if envelope.kind == "Probe":
             self.tell(self._probe(), peer)
@@ -241,9 +248,11 @@ class Staller(Hostile):
     """Looks like the best peer to ask, and then gives nothing, or never enough."""
 
     def opened(self, peer: str) -> None:
+        """A stream is open."""
         self.tell(Digest(self.rng.randbytes(32), 1 << 30), peer)
 
     def act(self) -> None:
+        """Its turn."""
         self.publish(Digest(self.rng.randbytes(32), 1 << 30))
         self.tell(Blocks(Why.PULLED, ()))
 

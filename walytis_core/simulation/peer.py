@@ -121,7 +121,8 @@ class Peer:
     def _redial(self, life: int) -> None:
         if life != self._life or not self.is_up:
             return
-        if not all([self._wires.dial(self.name, other) for other in self.wanted]):
+        found = [self._wires.dial(self.name, other) for other in self.wanted]
+        if not all(found):
             self._redial_s = min(2 * self._redial_s, _REDIAL_MOST_S)
             self._redial_later(life)
 

@@ -66,17 +66,21 @@ class Traffic:
         channel: Messages published, by (sender, kind); a message counts once, however many hear it.
         stream_bytes: Bytes over streams, framing included, by (sender, receiver).
         channel_bytes: Bytes published, by sender.
+        log: Every message over a stream, as (sender, receiver, envelope); None while nobody wants it.
     """
 
     streams: Counter[tuple[str, str]] = field(default_factory=Counter)
     channel: Counter[tuple[str, str]] = field(default_factory=Counter)
     stream_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     channel_bytes: Counter[str] = field(default_factory=Counter)
+    log: list[tuple[str, str, Envelope]] | None = None
 
     def sent(self, sender: str, receiver: str, envelope: Envelope) -> None:
         """Counts a message over a stream."""
         self.streams[sender, envelope.kind] += 1
         self.stream_bytes[sender, receiver] += len(envelope.data) + FRAME_OVERHEAD_BYTES
+        if self.log is not None:
+            self.log.append((sender, receiver, envelope))
 
     def published(self, sender: str, envelope: Envelope) -> None:
         """Counts a message to the channel."""
