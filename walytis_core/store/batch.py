@@ -168,8 +168,6 @@ class Batch:
         old, new = meta.number, self.last + 1
         (encoded,) = self._connection.execute("SELECT encoded FROM blocks WHERE number = ?", (old,)).fetchone()
         self._connection.execute("UPDATE blocks SET number = ?, unfolded = 0 WHERE number = ?", (new, old))
-        # only INSERT moves the counter of AUTOINCREMENT
-        self._connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'blocks'", (new,))
         self._connection.execute("UPDATE edges SET parent = ? WHERE parent = ?", (new, old))
         try:
             block = decode(encoded, id)

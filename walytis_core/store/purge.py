@@ -35,9 +35,10 @@ _REST: Final = (
 )
 
 
-def mark(connection: sqlite3.Connection, digest: bytes) -> None:
-    """Takes a chain out of sight."""
+def mark(connection: sqlite3.Connection, digest: bytes, last: int) -> None:
+    """Takes a chain out of sight; `last` is the greatest number given so far, which its rows may take with them."""
     connection.execute("UPDATE chains SET id = NULL WHERE id = ?", (digest,))
+    connection.execute("UPDATE numbers SET last = ?", (last,))
 
 
 def deleted_chains(database: Database) -> None:

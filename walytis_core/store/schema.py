@@ -23,8 +23,13 @@ from walytis_core.errors import StorageError
 VERSION: Final = 1
 APPLICATION_ID: Final = 0x57414C59  # "WALY"
 FILE_NAME: Final = "walytis.db"
+PAGE_BYTES: Final = 2048
+"""A commit of one block touches a page in each of eight trees: small pages make the log, and its sync, shorter."""
 _MAGIC: Final = b"SQLite format 3\x00"
 
+# Numbers are given by the store, which never gives one twice: `numbers` holds the greatest one when a chain is deleted.
+# AUTOINCREMENT would do the same for one more page in every commit; so would counts that are written each time, so
+# `chains.count` is as of `chains.last`, and what came later is counted at opening (docs/adr/0008-sqlite-integer-keys.md).
 # `type` is null for plain app data, which most blocks are, to keep them out of its index. `encoded` stands last: long
 # bytes go to overflow pages, and what stands behind them is slow to reach.
 _TABLES: Final = """
@@ -41,8 +46,10 @@ CREATE TABLE chains (
 CREATE TABLE authors (key INTEGER PRIMARY KEY, chain INTEGER NOT NULL, author BLOB NOT NULL, UNIQUE (chain, author));
 CREATE TABLE types (key INTEGER PRIMARY KEY, chain INTEGER NOT NULL, type TEXT NOT NULL, UNIQUE (chain, type));
 CREATE TABLE topics (key INTEGER PRIMARY KEY, chain INTEGER NOT NULL, topic TEXT NOT NULL, UNIQUE (chain, topic));
+CREATE TABLE numbers (last INTEGER NOT NULL);
+INSERT INTO numbers VALUES (0);
 CREATE TABLE blocks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    number INTEGER PRIMARY KEY,
     chain INTEGER NOT NULL,
     id BLOB NOT NULL,
     author INTEGER NOT NULL,
@@ -112,6 +119,7 @@ def create_file(path: Path) -> None:
         leftover.unlink(missing_ok=True)
     os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         create_tables(connection, device_of(new))
     new.rename(path)
     if os.name == "posix":  # elsewhere a directory cannot be opened

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from walytis_core.block import Block
 from walytis_core.cid import DAG_CBOR_PREFIX, BlockId
@@ -22,6 +23,9 @@ from walytis_core.store.lock import DirectoryLock
 from walytis_core.store.port import Commit, Progress, VerifyReport
 from walytis_core.store.tables import AFTER_ANY, ChainTables
 
+_COUNT_EVERY: Final = 256
+"""Blocks after which a chain's count is written; what came since is counted at opening."""
+
 
 class SqliteChain(SqliteHeld, ChainTables):
     """One chain in SQLite. See `port.ChainStore`.
@@ -32,8 +36,10 @@ class SqliteChain(SqliteHeld, ChainTables):
     """
 
     def __init__(self, shared: Shared, row: Record) -> None:
-        key, self._digest, genesis, last, count = row
-        SqliteHeld.__init__(self, shared, key, genesis, last, count)
+        key, self._digest, genesis, last, self._written = row
+        newer = "SELECT count(*), coalesce(max(number), ?) FROM blocks INDEXED BY blocks_by_chain WHERE chain = ? AND number > ?"
+        (more, last) = shared.database.read(newer, (last, key, last))[0]  # what was unfolded would have been written
+        SqliteHeld.__init__(self, shared, key, genesis, last, self._written + more)
         ChainTables.__init__(self, shared.database, key)
 
     @property
@@ -55,9 +61,13 @@ class SqliteChain(SqliteHeld, ChainTables):
                 batch = Batch(connection, shared, self._key)
                 numbers = batch.write(commit)
                 count, last = self._count + batch.count, max(numbers.values(), default=self._last)
-                connection.execute("UPDATE chains SET last = ?, count = ? WHERE key = ?", (last, count, self._key))
+                is_due = bool(commit.unfold or commit.refold) or count - self._written >= _COUNT_EVERY
+                if is_due:
+                    connection.execute("UPDATE chains SET last = ?, count = ? WHERE key = ?", (last, count, self._key))
             shared.recent.add(self._key, batch.metas)
             shared.last, self._last, self._count = batch.last, last, count
+            if is_due:
+                self._written = count
         return numbers
 
     def verify(self, progress: Progress | None = None) -> VerifyReport:
@@ -90,7 +100,7 @@ class SqliteStore:
         self._database = database
         self._lock = lock
         self._device = device
-        last = database.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'blocks'")[0][0]
+        last = database.read("SELECT max(last, (SELECT coalesce(max(number), 0) FROM blocks)) FROM numbers")[0][0]
         self._shared = Shared(database, last)
         self._chains: dict[BlockId, SqliteChain] = {}
         self._device_changed = database.read("SELECT dev, inode FROM device") != [device]
@@ -208,7 +218,7 @@ class SqliteStore:
         with self._database.lock:
             chain = self.chain(id)
             with self._database.write() as connection:
-                purge.mark(connection, id[len(DAG_CBOR_PREFIX) :])
+                purge.mark(connection, id[len(DAG_CBOR_PREFIX) :], self._shared.last)
             chain.set_deleted()
             del self._chains[id]
         purge.deleted_chains(self._database)

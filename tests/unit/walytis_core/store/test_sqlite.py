@@ -181,7 +181,7 @@ def test_a_deletion_cut_short_is_finished_at_the_next_opening(store: SqliteStore
     chain.commit(dag.step(60, 0.1))
     chain.put_side(Cid.of(b"leaf", RAW_PREFIX), bytes(1 << 20))
     with store._database.write() as connection:
-        purge.mark(connection, dag.genesis.id[4:])
+        purge.mark(connection, dag.genesis.id[4:], store._shared.last)
     assert store.chains() == {}
     store.close()
     with closing(SqliteStore.open(directory)) as again, again._database.reader() as connection:
