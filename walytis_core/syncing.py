@@ -101,16 +101,21 @@ class Sync:
                 self._trickle.hear()
                 self.turns.suspects.pop(peer, None)
                 return []
-            suspect = Suspect(message.digest, own, message.held)
-            return self._check_soon() if self.turns.suspect(peer, suspect) else []
+            return self._suspect(peer, message, own)
         link = self.links.get(peer)
         if link is None:
             return []
+        is_first = link.digest is None
         link.digest, link.count = message
         if equal:
             link.go_live(self.members.frontier)
             return [Notify(Synced(peer, equal=True))]
-        return self.want_pull(peer, held, now_s)
+        if is_first:
+            return self.want_pull(peer, held, now_s)
+        return self._suspect(peer, message, own)
+
+    def _suspect(self, peer: str, message: Digest, own: bytes) -> list[Effect]:
+        return self._check_soon() if self.turns.suspect(peer, Suspect(message.digest, own, message.held)) else []
 
     def _check_soon(self) -> list[Effect]:
         """Gives what is under way a moment to make the digests equal."""

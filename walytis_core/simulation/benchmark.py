@@ -9,7 +9,7 @@ from typing import NamedTuple
 from walytis_core.network.weather import Weather
 from walytis_core.simulation.simulation import Simulation
 
-_WRITING_S = 10.0
+_WRITING_S = 40.0
 
 
 class Measured(NamedTuple):
@@ -30,7 +30,9 @@ class Measured(NamedTuple):
     sent_bytes: int
 
 
-def benchmark(peers: int = 100, blocks: int = 20, loss: float = 0.2, seed: int = 1) -> Measured:
+def benchmark(
+    peers: int = 100, blocks: int = 20, loss: float = 0.2, seed: int = 1, *, bytes_counted: bool = True
+) -> Measured:
     """Has peers append in ten virtual seconds over a channel that loses messages, and waits until all hold the same.
 
     Raises:
@@ -40,15 +42,15 @@ def benchmark(peers: int = 100, blocks: int = 20, loss: float = 0.2, seed: int =
     was_collecting = gc.isenabled()
     gc.disable()  # nothing here makes cycles, and walking a hundred stores for them takes a fifth of the time
     try:
-        return _measure(peers, blocks, seed, weather)
+        return _measure(peers, blocks, seed, weather, bytes_counted)
     finally:
         if was_collecting:
             gc.enable()
 
 
-def _measure(peers: int, blocks: int, seed: int, weather: Weather) -> Measured:
+def _measure(peers: int, blocks: int, seed: int, weather: Weather, bytes_counted: bool) -> Measured:
     start_s = time.perf_counter()
-    sim = Simulation(peers, seed=seed, weather=weather)
+    sim = Simulation(peers, seed=seed, weather=weather, bytes_counted=bytes_counted)
     for peer in range(peers):
         for number in range(blocks):
             sim.at(sim.random.random() * _WRITING_S, sim.append, peer, b"block %d" % number)

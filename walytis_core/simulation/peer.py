@@ -180,7 +180,8 @@ class Peer:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         try:
-            self._perform_all(effects)
+            if effects:
+                self._perform_all(effects)
             while self.replica.is_unsettled:
                 self._perform_all(self.replica.handle(Settle(), self.store, self.now_s))
         except _Crash:
@@ -198,7 +199,7 @@ class Peer:
     def _perform_one(self, effect: Effect, sent: dict[int, Envelope]) -> None:
         match effect:
             case Send(peer, message):
-                envelope = sent.get(id(message)) or sent.setdefault(id(message), Envelope.of(message))
+                envelope = sent.get(id(message)) or sent.setdefault(id(message), self._wires.write(message))
                 self._wires.send(self.name, peer, envelope)
             case Store(commit):
                 self.store.commit(commit)
@@ -208,7 +209,7 @@ class Peer:
             case Notify(change):
                 self._notify(change)
             case Publish(message):
-                self._wires.publish(self.name, Envelope.of(message))
+                self._wires.publish(self.name, self._wires.write(message))
             case Contact(peer):
                 self._wires.dial(self.name, peer, spare=True)
             case Reject(reason, peer):

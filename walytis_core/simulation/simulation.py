@@ -47,6 +47,7 @@ class Simulation:
         weather: Faults of the links; by default 10 to 30 ms and nothing lost.
         writers: The numbers of the peers that may write; None for all, and strangers too.
         links: How many streams each peer wants; None for one to every other.
+        bytes_counted: Whether messages are written and read as bytes; without, it runs faster and counts none.
         on_change: Told of every change at every peer, as a follower would be: `(name, change)`.
 
     Example:
@@ -64,14 +65,15 @@ class Simulation:
 
     def __init__(
         self, peers: int = 3, *, seed: int = 0, weather: Weather | None = None, writers: Collection[int] | None = None,
-        links: int | None = _LINKS, on_change: Callable[[str, Change], None] | None = None,
+        links: int | None = _LINKS, bytes_counted: bool = True,
+        on_change: Callable[[str, Change], None] | None = None,
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = random.Random(seed)
         self.timeline = Timeline()
         self.traffic = Traffic()
         self.weather = weather or Weather(random.Random(seed), latency_s=0.01, jitter_s=0.02)
-        self.wires = Wires(self.timeline, self.weather, self.traffic)
+        self.wires = Wires(self.timeline, self.weather, self.traffic, bytes_counted=bytes_counted)
         self._links = links
         self._on_change = on_change or (lambda _name, _change: None)
         self._read: dict[BlockId, Block | RemoteError] = {}

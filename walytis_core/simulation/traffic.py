@@ -1,7 +1,7 @@
 """What goes over the simulated wires: true bytes, counted.
 
 Every message is encoded when it is sent and decoded from those bytes when it arrives (once, whoever it goes to: decoding is a
-function of the bytes). Invariant: what a peer handles came out of `messages.decode`. It knows no peers and no time.
+function of the bytes), unless a run does without. It knows no peers and no time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ class Envelope:
     def of(cls, message: Message) -> Envelope:
         """Writes a message; the commonest of all only once."""
         return _CREDIT if message == _ONE and type(message) is Credit else cls(encode(message), type(message).__name__)
+
+    @classmethod
+    def unwritten(cls, message: Message) -> Envelope:
+        """A message that is handed over as it is, without bytes: what a run that counts none can do without."""
+        envelope = cls(b"", type(message).__name__)
+        envelope.message, envelope._read = message, True
+        return envelope
 
     def open(self) -> Message | None:
         """Reads the message; None for an unknown kind. Raises `RemoteError` for garbage."""

@@ -7,11 +7,12 @@ of a stream that was cut never arrives, not even over the next stream of the two
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from walytis_core.limits import Limits
+from walytis_core.messages import Message
 from walytis_core.network.weather import Weather
 from walytis_core.simulation.timeline import Timeline
 from walytis_core.simulation.traffic import Envelope, Traffic
@@ -61,10 +62,11 @@ class _Stream:
 class Wires:
     """All streams and the channel."""
 
-    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic) -> None:
+    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic, *, bytes_counted: bool = True) -> None:
         self.timeline = timeline
         self.weather = weather
         self.traffic = traffic
+        self.write: Callable[[Message], Envelope] = Envelope.of if bytes_counted else Envelope.unwritten
         self.everyone: dict[str, Participant] = {}
         self._streams: dict[str, dict[str, _Stream]] = {}
 
