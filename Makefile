@@ -49,6 +49,7 @@ clean: ## takes away .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # .dev holds everything of .test, and .test of .frontends. A changed pyproject.toml installs again.
+# --use-pep517: an older pip builds packages without pyproject.toml in a way that it calls deprecated, at length.
 HOLDS_frontends := frontends
 HOLDS_test := frontends test
 HOLDS_dev := frontends test dev
@@ -61,5 +62,5 @@ $(VENV)/.made: tools/preflight.sh
 
 $(VENV)/.frontends $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.made pyproject.toml
 	@echo "installing walytis-stack[$*] into $(VENV); the first time takes a minute or two"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[$*]'
 	@touch $(addprefix $(VENV)/.,$(HOLDS_$*))

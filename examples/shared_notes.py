@@ -12,6 +12,7 @@ two who edit at once see the same note afterwards. The rules are a `Layer` of th
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,9 +96,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def main(directory: str, command: str, *arguments: Any) -> None:
+USAGE = "Usage: shared_notes.py DIRECTORY list | serve | set TITLE TEXT | remove TITLE | join INVITATION"
+
+
+def main(directory: str = "", command: str = "", *arguments: Any) -> None:
+    if not command:
+        raise LocalError("what to do is missing", hint=USAGE)
     if command not in COMMANDS:
-        raise LocalError(f"there is no command {command}", hint=f"Use one of: {', '.join(COMMANDS)}.")
+        raise LocalError(f"there is no command {command}", hint=USAGE)
+    if len(arguments) + 1 != len(inspect.signature(COMMANDS[command]).parameters):
+        raise LocalError(f"{command} takes something else", hint=USAGE)
     with Node.open(directory, layers=[NOTES]) as node:
         COMMANDS[command](node, *arguments)
 

@@ -45,6 +45,8 @@ def main(directory: str, invitation: str | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:3])
+        if len(sys.argv) not in {2, 3}:
+            sys.exit("Usage: terminal_chat.py DIRECTORY [INVITATION]")
+        main(*sys.argv[1:])
     except WalytisError as error:
         sys.exit(f"{error}\n{error.hint}")

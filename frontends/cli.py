@@ -6,12 +6,16 @@ Invariant: importing this, or asking for help, loads neither the library nor lib
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from frontends.commands import blocks, chains, machine, sharing
+from frontends.failures import CLOSED_PIPE
+from frontends.telling import telling
 
 app = typer.Typer(
     name="walytis",
@@ -52,7 +56,22 @@ for _panel, _commands in (
 
 def main() -> None:
     """Runs the command."""
+    _have_streams()
+    try:
+        with telling(as_json="--json" in sys.argv[1:]):  # mistakes in the line itself, and what help was written to
+            code = app(prog_name="walytis", standalone_mode=False)
+            sys.stdout.flush()
+    except typer.Exit as end:
+        code = end.exit_code
+    except SystemExit:  # typer's own end when there is no reader of its help
+        code = CLOSED_PIPE
+    sys.exit(code)
+
+
+def _have_streams() -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: the next file opened would take its number
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115 - for the life of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows less, and ends nothing
-    app()

@@ -70,9 +70,9 @@ class Daemon:
         _say({"event": "stopped"}, as_json=as_json)
 
     def _open(self) -> Node:
+        network = Libp2pNetwork(listen=self._listen) if self._listen else None  # refuses bad addresses
         private_folder(self._directory)
         try:
-            network = Libp2pNetwork(listen=self._listen) if self._listen else None
             return Node.open(self._directory, network=network)
         except InUseError as error:
             hint = "It may be another `walytis run`: stop that one first."
@@ -135,7 +135,7 @@ def _announced(ready: Form, ready_file: Path | None) -> Iterator[None]:
         beside.replace(ready_file)
     except OSError as error:
         raise FailedError(
-            "StorageError", f"{ready_file} cannot be written: {error.strerror}", "Name another file.", 6
+            "StorageError", f"cannot write {ready_file}: {error.strerror}", "Name another file.", 6
         ) from error
     try:
         yield

@@ -15,6 +15,7 @@ from typing import Final
 from frontends.failures import EXIT_CODES, FailedError
 
 VARIABLE: Final = "WALYTIS_DATA_DIR"
+DATABASE: Final = "walytis.db"  # the store's, which a test compares
 MAX_SOCKET_PATH: Final = 100  # bytes; kernels take 104 to 108
 
 
@@ -23,6 +24,19 @@ def default_directory() -> Path:
     import platformdirs  # noqa: PLC0415 - most calls name a directory
 
     return Path(platformdirs.user_data_dir("walytis", appauthor=False))
+
+
+def holds_node(directory: Path) -> bool:
+    """Whether there is a node in a directory.
+
+    Raises:
+        OSError: It cannot be looked into.
+    """
+    try:
+        (directory / DATABASE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def socket_path(directory: Path) -> Path:
@@ -53,11 +67,11 @@ def private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise _refused(f"{folder} belongs to someone else")
+            raise _refused(f"the folder {folder} belongs to someone else")
         if stat.S_IMODE(found.st_mode) != 0o700:
             folder.chmod(0o700)
     except OSError as error:
-        raise _refused(f"{folder} cannot be used: {error.strerror}") from error
+        raise _refused(f"cannot use the folder {folder}: {error.strerror}") from error
 
 
 def _refused(message: str) -> FailedError:

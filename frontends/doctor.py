@@ -22,8 +22,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from frontends.directory import socket_path
+from frontends.directory import holds_node, socket_path
+from frontends.failures import BUG, FailedError
 from frontends.local_socket import dial
+from frontends.render import many
 
 _OK, _WARN, _BAD = "ok", "warn", "bad"
 _PYTHONS: Final = ((3, 11), (3, 14))
@@ -65,10 +67,16 @@ def examine(directory: Path) -> Iterator[Finding]:
         try:
             yield check(directory)
         except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
-            found = f"{type(error).__name__}: {error}"
-            yield Finding(
-                name, _BAD, found, str(getattr(error, "hint", "")) or "This should not happen: please report it."
-            )
+            failed = error if isinstance(error, FailedError) else FailedError.of(error)
+            yield Finding(name, _BAD, str(failed), _remedy(failed))
+
+
+def _remedy(failed: FailedError) -> str:
+    if failed.exit_code == BUG:
+        return "This should not happen: please report it."
+    if failed.name == "StorageError":
+        return "Give this user the right to use it, or name another --data-dir."
+    return failed.hint
 
 
 def _python(_directory: Path) -> Finding:
@@ -82,7 +90,7 @@ def _packages(_directory: Path) -> Finding:
     try:
         listed = metadata.requires("walytis-stack") or []
     except metadata.PackageNotFoundError:
-        remedy = "pip install 'walytis-stack[frontends]'"
+        remedy = "In a clone of the repository: pip install '.[frontends]'"
         return Finding("packages", _WARN, "walytis-stack is not installed, only imported", remedy)
     wrong: list[str] = []
     right: list[str] = []
@@ -98,7 +106,9 @@ def _packages(_directory: Path) -> Finding:
             continue
         (right if fits(version, wanted) else wrong).append(f"{name} {version}")
     if wrong:
-        return Finding("packages", _BAD, ", ".join(wrong), "pip install --upgrade 'walytis-stack[frontends]'")
+        return Finding(
+            "packages", _BAD, ", ".join(wrong), "In a clone of the repository: pip install --upgrade '.[frontends]'"
+        )
     return Finding("packages", _OK, ", ".join(right))
 
 
@@ -148,7 +158,9 @@ def _directory(directory: Path) -> Finding:
         os.fsync(trial.fileno())
     open_keys = [path.name for path in (directory / "keys").glob("*") if path.stat().st_mode & 0o077]
     if open_keys:
-        return Finding("directory", _BAD, f"others can read {len(open_keys)} key files", f"chmod -R go-rwx {directory}")
+        return Finding(
+            "directory", _BAD, f"others can read {many(len(open_keys), 'key file')}", f"chmod -R go-rwx {directory}"
+        )
     if found.st_mode & 0o077:
         return Finding("directory", _WARN, f"others can look into {directory}", f"chmod 700 {directory}")
     return Finding("directory", _OK, f"{directory} is yours alone, and can be written")
@@ -168,8 +180,8 @@ def _lock(directory: Path) -> Finding:
     if connection is not None:
         connection.close()
         return Finding("lock", _OK, "`walytis run` has the directory open and answers")
-    if not directory.exists():
-        return Finding("lock", _OK, "nothing to lock yet")
+    if not holds_node(directory):
+        return Finding("lock", _OK, "no node is in the directory yet")
     from frontends.reach import open_node  # noqa: PLC0415 - loads the library
     from walytis_core import InUseError  # noqa: PLC0415 - the same
 

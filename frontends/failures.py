@@ -7,6 +7,7 @@ before the library is loaded.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,11 @@ EXIT_CODES: Final[Mapping[str, int]] = {
 }
 BUG: Final = 1
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+CLOSED_PIPE: Final = 141  # 128 + SIGPIPE
+_SURROUNDINGS: Final = frozenset({  # what the disk, its rights or a path are the cause of
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.ENOTDIR,
+})  # fmt: skip
 
 
 class FailedError(Exception):
@@ -46,11 +52,17 @@ class FailedError(Exception):
 
     @classmethod
     def of(cls, error: Exception) -> FailedError:
-        """The failure behind an error of the library, or behind any other: a bug."""
+        """The failure behind an error of the library or of the machine, or behind any other: a bug."""
         families = [EXIT_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in EXIT_CODES]
         name = type(error).__name__
         if families:
             return cls(name, str(error), str(getattr(error, "hint", "")), families[0])
+        if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+            if error.filename is None:
+                message, hint = "cannot write", "Free some space, or send the output elsewhere."
+            else:
+                message, hint = f"cannot use {error.filename}", "`walytis doctor` looks for what is wrong with it."
+            return cls("StorageError", f"{message}: {error.strerror}", hint, EXIT_CODES["StorageError"])
         return cls(name, f"{name}: {error}", "This is a bug in walytis: please report it.", BUG)
 
     @classmethod

@@ -1,15 +1,18 @@
 """How a command reaches its node: through the local socket when the directory is in use, else by opening it itself.
 
-Invariant: the same verbs answer either way. The library is loaded only when the directory is opened here.
+Invariants: the same verbs answer either way; a directory is made only by those who may, and one that was made for what
+then failed is removed. The library is loaded only when the directory is opened here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from frontends.directory import socket_path
+from frontends.directory import holds_node, socket_path
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import Form
 from frontends.local_socket import ask, dial
@@ -41,6 +44,7 @@ def answers(
     *,
     online: bool = False,
     makes: bool = False,
+    check: Callable[[], object] | None = None,
     paced: bool = False,
     content: BinaryIO | None = None,
 ) -> Iterator[Form]:
@@ -51,7 +55,8 @@ def answers(
         verb: Its name.
         arguments: JSON data.
         online: Whether peers must be met when the directory is opened here.
-        makes: Whether a directory that does not exist is made.
+        makes: Whether a node is made in a directory that holds none.
+        check: Called before the directory is opened here: raises what is wrong with the arguments.
         paced: Whether an answer counts as taken only when the next one is asked for.
         content: Bytes that go with the call.
 
@@ -63,12 +68,14 @@ def answers(
     if connection is not None:
         yield from ask(connection, verb, arguments, content=content, paced=paced)
         return
-    if not makes and not directory.is_dir():
+    if not makes and not holds_node(directory):
         raise FailedError(
             "NotFoundError", f"there is no node in {directory}",
             "`walytis create NAME` or `walytis join INVITATION` makes one; --data-dir names another directory.",
             EXIT_CODES["LocalError"],
         )  # fmt: skip
+    if check is not None:
+        check()
     yield from _answer_here(directory, verb, arguments, online=online, content=content)
 
 
@@ -78,12 +85,22 @@ def _answer_here(
     from frontends.calls import Call, perform  # noqa: PLC0415 - what follows loads the library
     from frontends.verbs import VERBS  # noqa: PLC0415 - the same
 
-    with _opened(directory, online=online) as node:
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    with ExitStack() as afterwards, _opened(directory, online=online) as node:
         call = Call(node, stays_online=False, content=content)
         try:
             yield from perform(VERBS, verb, call, arguments)
         finally:
             call.leave()
+            if made and not node.chains():
+                afterwards.callback(_remove, directory, made)
+
+
+def _remove(directory: Path, made: list[Path]) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    for parent in made[1:]:
+        with suppress(OSError):  # something else is in it by now
+            parent.rmdir()
 
 
 def _opened(directory: Path, *, online: bool) -> Node:

@@ -7,7 +7,10 @@ theirs is ever performed; a line never exceeds the terminal's width. Takes the J
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import errno
+import os
+import shlex
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -19,6 +22,8 @@ from rich.text import Text
 from frontends.finding import SHORT
 from frontends.forms import Form
 from frontends.picture import STYLES, Dot, authors_in_order, draw, style_of
+
+Named = Callable[[str], str]  # completes the commands in a text with the directory that they are to act on
 
 _PREVIEW_CHARS = 2000  # more never fits a line
 
@@ -112,10 +117,10 @@ def block_details(form: Form) -> RenderableType:
     return Group(fields_table(rows), Text(), Text(lines))
 
 
-def chains_table(chains: Sequence[Form]) -> RenderableType:
+def chains_table(chains: Sequence[Form], named: Named = str) -> RenderableType:
     """The chains of a directory."""
     if not chains:
-        return Text("No chains yet: `walytis create NAME` makes one, `walytis join INVITATION` joins one.")
+        return Text(named("No chains yet: `walytis create NAME` makes one, `walytis join INVITATION` joins one."))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("chain", overflow="fold", min_width=12)
     table.add_column("blocks", justify="right", no_wrap=True)
@@ -177,18 +182,24 @@ def print_line(console: Console, line: Text) -> None:
     console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
 
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves the end to whoever ends the command."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def terminal(*, to_stderr: bool = False) -> Console:
     """A console on standard output, or standard error."""
-    return Console(stderr=to_stderr, highlight=False, soft_wrap=False)
+    return _Terminal(stderr=to_stderr, highlight=False, soft_wrap=False)
 
 
 # --- pages -------------------------------------------------------------------------------------------------------
 
 
-def status_page(found: Form) -> RenderableType:
+def status_page(found: Form, named: Named = str) -> RenderableType:
     """The node and its chains."""
     node = found["node"]
-    state = "online" if found["online"] else "offline: nobody can reach it; `walytis run` keeps it online"
+    state = "online" if found["online"] else named("offline: nobody can reach it; `walytis run` keeps it online")
     rows: list[tuple[str, RenderableType]] = [("node", state)]
     if found["online"]:
         rows += [
@@ -217,10 +228,12 @@ def _chain_status(chain: Form, *, online: bool) -> RenderableType:
     if now["pulling_from"]:
         rows.append(("fetching", f"from {now['pulling_from']}"))
     if now["parked"]:
-        rows.append(("parked", f"{now['parked']} blocks wait for {now['missing']} that are missing"))
+        rows.append(("parked", f"{many(now['parked'], 'block')} waiting for {now['missing']} missing"))
     rows += [("refused", counted(now["refused"]))] * bool(now["refused"])
-    rows += [("forked", f"{now['forked_authors']} authors wrote two blocks in one place")] * bool(now["forked_authors"])
-    rows += [("damaged", f"{now['corrupt']} blocks, fetched again from the next peer")] * bool(now["corrupt"])
+    rows += [("forked", f"{many(now['forked_authors'], 'author')} wrote two blocks in one place")] * bool(
+        now["forked_authors"]
+    )
+    rows += [("damaged", f"{many(now['corrupt'], 'block')}, fetched again from the next peer")] * bool(now["corrupt"])
     rows.append(("writing", "yes" if now["writable"] is None else f"no: {now['writable']}"))
     return fields_table(rows)
 
@@ -247,7 +260,7 @@ def verify_page(report: Form) -> RenderableType:
         text = Text(plain_text(chain["name"]), "bold").append(
             f"  {many(chain['checked'], 'block')} checked, the genesis too: ", "not bold"
         )
-        lines.append(text.append("all sound", "green") if not bad else text.append(f"{bad} problems", "red"))
+        lines.append(text.append("all sound", "green") if not bad else text.append(many(bad, "problem"), "red"))
         lines += [Text(f"  damaged: {id}") for id in chain["corrupt"]]
         lines += [Text(f"  {plain_text(problem)}") for problem in chain["problems"]]
         if chain["corrupt"]:
@@ -360,8 +373,10 @@ class JoinPage:
             self._console.print(plain_text(step["state"]), markup=False)
         self._state = step["state"]
 
-    def joined(self, chain: Form) -> None:
+    def joined(self, chain: Form, named: Named = str) -> None:
         """The end."""
         self._bar.stop()
-        text = f"Joined {plain_text(chain['name'])}: {many(chain['blocks'], 'block')}. `walytis log {plain_text(chain['name'])}` shows them."
+        name = plain_text(chain["name"])
+        show = named(f"`walytis log {shlex.quote(name)}` shows them.")
+        text = f"Joined {name}: {many(chain['blocks'], 'block')}. {show}"
         self._console.print(text, markup=False)

@@ -1,21 +1,29 @@
 """What every command does with its answers and its end: JSON or the terminal, one sentence for an error, an exit code.
 
 Invariants: with ``--json`` standard output holds JSON and nothing else (in ASCII, for any terminal or pipe), and an
-error is a JSON line on standard error; Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback.
+error is a JSON line on standard error; Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback; a
+command that a hint names acts on the directory that was named.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import typer
 
-from frontends.failures import BUG, INTERRUPTED, FailedError
+from frontends.directory import VARIABLE
+from frontends.failures import BUG, CLOSED_PIPE, EXIT_CODES, INTERRUPTED, FailedError
+
+_MISTYPED: Final = typer.BadParameter.__mro__[1]  # the parser's UsageError, whichever click it comes from
+_COMMAND: Final = re.compile(r"`walytis (?!demo|[^`]*--help)([^`]*)`")
 
 
 def write_json(data: Any, *, compact: bool = False) -> None:
@@ -31,24 +39,41 @@ def only(answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def telling(*, as_json: bool) -> Iterator[None]:
-    """Ends the command with a sentence and an exit code when what is inside fails."""
+def telling(*, as_json: bool, data_dir: Path | None = None) -> Iterator[None]:
+    """Ends the command with a sentence and an exit code when what is inside fails.
+
+    Args:
+        as_json: Whether the sentence is a JSON line.
+        data_dir: The directory that the command was told to use.
+    """
     try:
         yield
     except FailedError as failure:
-        _tell(failure, as_json=as_json)
+        _tell(failure, data_dir, as_json=as_json)
         raise typer.Exit(failure.exit_code) from failure
     except (KeyboardInterrupt, typer.Abort) as stop:
         raise typer.Exit(INTERRUPTED) from stop
     except BrokenPipeError as closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-        raise typer.Exit from closed
+        _drop_output()
+        raise typer.Exit(CLOSED_PIPE) from closed
     except Exception as error:
+        if isinstance(error, _MISTYPED):
+            _tell_mistyped(error, as_json=as_json)
+            raise typer.Exit(EXIT_CODES["UsageError"]) from error
         failed = FailedError.of(error)
         if failed.exit_code == BUG:
             raise
-        _tell(failed, as_json=as_json)
+        if isinstance(error, OSError):
+            _drop_output()
+        _tell(failed, data_dir, as_json=as_json)
         raise typer.Exit(failed.exit_code) from error
+
+
+def on_directory(text: str, data_dir: Path | None) -> str:
+    """The same text, with each command in it naming the directory that the user had to name."""
+    if data_dir is None or os.environ.get(VARIABLE) == str(data_dir):
+        return text
+    return _COMMAND.sub(lambda found: f"`walytis {found[1]} --data-dir {shlex.quote(str(data_dir))}`", text)
 
 
 @contextmanager
@@ -73,7 +98,24 @@ def warn(sentence: str, hint: str = "") -> None:
         console.print(hint, style="dim", markup=False)
 
 
-def _tell(failure: FailedError, *, as_json: bool) -> None:
+def _drop_output() -> None:
+    """What is still buffered cannot be written: the interpreter would complain of it at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _tell_mistyped(error: Any, *, as_json: bool) -> None:
+    """Says what the parser of the command line refused, as it has it, or as JSON."""
+    if not as_json:
+        error.show()
+        return
+    command = error.ctx.command_path if error.ctx is not None else "walytis"
+    _tell(FailedError.usage(error.format_message(), f"See `{command} --help`."), None, as_json=True)
+
+
+def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None:
+    failure.hint = on_directory(failure.hint, data_dir)
     if as_json:
         sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
@@ -81,8 +123,9 @@ def _tell(failure: FailedError, *, as_json: bool) -> None:
 
     console = terminal(to_stderr=True)
     sentence = plain_text(str(failure))
-    console.print(
-        sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else "."), style="red", markup=False
-    )
+    first = sentence.partition(" ")[0].rstrip(",:")
+    if first.isalpha() and first != str(data_dir):  # a word, no path
+        sentence = sentence[:1].upper() + sentence[1:]
+    console.print(sentence + ("" if sentence.endswith(".") else "."), style="red", markup=False)
     if failure.hint:
         console.print(failure.hint, markup=False)

@@ -166,7 +166,12 @@ def invite(
     return {
         "invitation": str(invitation), "qr_text": invitation.qr_text, "id": invitation.id.hex(), "chain": found.name,
         "uses": uses, "expires": invitation.expires, "served": call.stays_online,
+        "local_only": bool(invitation.addresses) and all(map(_is_loopback, invitation.addresses)),
     }  # fmt: skip
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith(("/ip4/127.", "/ip6/::1/"))
 
 
 def invitations(call: Call, *, chain: str) -> Form:

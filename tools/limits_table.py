@@ -38,6 +38,7 @@ ELSEWHERE = (
     ("manners.py", "KEEP_OUT_S", "for so long"),
     ("manners.py", "_FAULTY_PEERS", "peers whose refusals are counted; those with the fewest are forgotten"),
     ("addresses.py", "MAX_ADDRESSES", "addresses of one peer"),
+    ("addresses.py", "HEARSAY_TRIES", "failed tries after which a peer that others told of is forgotten"),
     ("addresses.py", "MAX_DIALLING", "peers of one chain that are dialled at once"),
 )
 

@@ -1,8 +1,8 @@
 """Invitations at work: issuing them, honouring them over a stream, and joining with one.
 
 The handshakes are decided in `joining.py` and `invitation.py`; here they are performed. Invariants: a use is counted, and
-a writer admitted, durably before anything is handed over; only the issuer's record counts, whatever a URI says; a join
-that fails leaves nothing behind.
+a writer admitted, durably before anything is handed over; only the issuer's record counts, whatever a URI says; one use
+admits a few author keys of one node, not more; a join that fails leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from walytis_core.network.port import Network, Stream
 from walytis_core.policy import ADMIT, encode_admit
 from walytis_core.seals import ChainSecret
 from walytis_core.session import Frames
-from walytis_core.signer import MULTIKEY_PREFIX, Signer
+from walytis_core.signer import AUTHOR_BYTES, MULTIKEY_PREFIX, Signer
 from walytis_core.store.port import ChainStore
 from walytis_core.workers import Workers
 
 JOIN_PROTOCOL: Final = "/x/walytis/join/1"
 _RECORD: Final = "invite/"
 _ADMITTED: Final = "admitted/"
+_AUTHORS: Final = "invited-authors/"
 
 
 class Inviter(NamedTuple):
@@ -82,6 +83,21 @@ class Invitations:
         """A record, or None."""
         data = self._store.get(_RECORD + id.hex())
         return None if data is None else InvitationRecord.decode(data)
+
+    def bind(self, claim: Claim) -> bool:
+        """Whether a node may have this author admitted: a retry may bring another key, up to a few for each node.
+
+        Kept durably before the author is admitted; so one use is not worth any number of writers.
+        """
+        key = f"{_AUTHORS}{claim.invitation_id.hex()}/{claim.node_key.hex()}"
+        kept = self._store.get(key) or b""
+        authors = {kept[at : at + AUTHOR_BYTES] for at in range(0, len(kept), AUTHOR_BYTES)}
+        if claim.author in authors:
+            return True
+        if len(authors) >= Limits.authors_per_use:
+            return False
+        self._store.put(key, kept + claim.author)
+        return True
 
     def revoke(self, id: bytes) -> None:
         """Takes an invitation back. Raises `NotFoundError` when there is none with this id."""
@@ -163,7 +179,10 @@ def _decide(issuer: Issuer, claim: Claim, chain: Inviter) -> bytes:
         try:
             if record.used(claim.node_key) != record:
                 invitations.add(record.used(claim.node_key))
-            admit = _admit(chain, claim.author) if genesis.policy.writers is not None and record.write else None
+            needs_admission = genesis.policy.writers is not None and record.write
+            if needs_admission and not invitations.bind(claim):
+                return issuer.refuse(JoinRefusal.USED)
+            admit = _admit(chain, claim.author) if needs_admission else None
         except (NotAllowedError, UnavailableError, StorageError):
             return issuer.refuse(JoinRefusal.NOT_NOW)
         admit_block = None if admit is None else chain.engine.block(admit)

@@ -2,12 +2,17 @@
 
 A node never forks itself (DESIGN 3.1): a key of its own making is replaced by a fresh one when peers turn out to hold
 newer blocks by it, when it is proven to have forked, or when the directory is a copy; a key that was given, or that a
-chain's writers list, cannot be replaced, so it waits until a sync has shown what peers hold by it.
+chain's writers list, cannot be replaced, so it waits until syncs have shown what peers hold by it: with the issuer
+that let this node in, or with two peers; with one where no other is known, or none has answered for ten minutes. A peer that
+lies, or lacks the newest blocks, cannot be told (docs/threat-model.md); several that agree are less likely to.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from typing import Final
 
 from walytis_core.cid import BlockId
 from walytis_core.errors import LockedError, UnavailableError
@@ -17,7 +22,9 @@ from walytis_core.policy import Genesis
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.port import ChainStore
 
-_START, _UNSURE, _GIVEN = "author/start", "author/unsure", "author/given"
+_START, _UNSURE, _GIVEN, _ISSUER = "author/start", "author/unsure", "author/given", "author/issuer"
+_ENOUGH_PEERS: Final = 2
+_WAIT_FOR_OTHERS_S: Final = 600.0
 
 
 class _Absent:
@@ -40,15 +47,41 @@ def author_key_name(chain_id: BlockId) -> str:
     return f"author-{chain_id}"
 
 
+def first_values(*, given: bytes | None, admit: BlockId | None = None, issuer: str | None = None) -> dict[str, bytes]:
+    """What is kept of an author from the transaction on that adds its chain.
+
+    Args:
+        given: The key that the app or a layer brought; None for one of this node's making.
+        admit: The `core/admit` block that lists the key.
+        issuer: Who let this node in, when it joined: a given key may have written elsewhere, which is not known yet.
+    """
+    values = {} if given is None else {_GIVEN: given}
+    if admit is not None:
+        values[_START] = bytes(admit)
+    if issuer is not None:
+        values[_ISSUER] = issuer.encode()
+        values.update({} if given is None else {_UNSURE: b"1"})
+    return values
+
+
+def _one() -> int:
+    return 1
+
+
 class OwnAuthor:
     """This node's author on one chain.
 
     Args:
+        known_peers: How many peers of the chain are known, online or not.
+        now_s: A clock that only goes forward.
         given: A signer that the app or a layer brought; None to use a key of this node's making.
         is_copy: Whether the directory was restored from a copy.
     """
 
-    def __init__(self, genesis: Genesis, store: ChainStore, keys: Keys, given: Signer | None, *, is_copy: bool) -> None:
+    def __init__(
+        self, genesis: Genesis, store: ChainStore, keys: Keys, given: Signer | None, *, is_copy: bool,
+        known_peers: Callable[[], int] = _one, now_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._store = store
         self._keys = keys
         self._name = author_key_name(genesis.id)
@@ -56,6 +89,10 @@ class OwnAuthor:
         start = store.get(_START)
         self.start = None if start is None else BlockId(start)
         self._is_unsure = store.get(_UNSURE) is not None
+        self._issuer = (store.get(_ISSUER) or b"").decode()
+        self._known_peers = known_peers
+        self._now_s = now_s
+        self._synced: dict[str, float] = {}  # the peers that were synced with since the doubt, and when first
         self.signer: Signer = given or self._kept()
         if given is not None and store.get(_GIVEN) != given.key:
             store.put(_GIVEN, given.key)
@@ -65,7 +102,7 @@ class OwnAuthor:
     @property
     def is_unsure(self) -> bool:
         """Whether peers may hold newer blocks by this key than we do."""
-        return self._is_unsure
+        return self._is_unsure and not self._is_confirmed()
 
     def require_sure(self) -> None:
         """Raises `UnavailableError` while appending could fork the author, `LockedError` while its key is not here."""
@@ -74,17 +111,10 @@ class OwnAuthor:
         if self.is_unsure:
             raise UnavailableError(
                 "this key may have written more than this copy holds, so it writes only after a sync",
-                hint="Go online until a peer of the chain has been met, then try again.",
+                hint="Go online until two peers of the chain, or the one that invited you, have been met; then try again.",
             )
-
-    def set_start(self, admit: BlockId | None) -> None:
-        """The `core/admit` block that lists the key."""
-        self.start = admit
-        self._store.put(_START, admit)
-
-    def set_unsure(self) -> None:
-        """A given key is used for the first time here: what it wrote elsewhere is not known yet."""
-        self._set_unsure(b"1")
+        if self._is_unsure:
+            self._set_unsure(None)
 
     def tell(self, change: Change) -> None:
         """A change of the chain; called under the engine's lock."""
@@ -94,8 +124,18 @@ class OwnAuthor:
                     self._doubt()
             case Forked(author, _) if author == self.signer.key:
                 self._doubt()
-            case Synced() if self.is_unsure:
-                self._set_unsure(None)
+            case Synced(peer, _) if self._is_unsure:
+                self._synced.setdefault(peer, self._now_s())
+                if self._is_confirmed():
+                    self._set_unsure(None)
+
+    def _is_confirmed(self) -> bool:
+        """Whether enough peers have shown what they hold by this key."""
+        if not self._synced:
+            return False
+        enough = min(_ENOUGH_PEERS, max(1, self._known_peers()))
+        waited_s = self._now_s() - min(self._synced.values())
+        return self._issuer in self._synced or len(self._synced) >= enough or waited_s >= _WAIT_FOR_OTHERS_S
 
     def _set_unsure(self, value: bytes | None) -> None:
         self._store.put(_UNSURE, value)
@@ -105,7 +145,8 @@ class OwnAuthor:
         if self._is_replaceable:
             self.signer = Ed25519Signer(self._fresh())
         else:
-            self.set_unsure()
+            self._synced.clear()
+            self._set_unsure(b"1")
 
     def _kept(self) -> Signer:
         key = self._store.get(_GIVEN)

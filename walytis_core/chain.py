@@ -19,7 +19,7 @@ from walytis_core.authors import OwnAuthor
 from walytis_core.block import Block, Content, Draft, decode, draft
 from walytis_core.cid import BlockId, Cid
 from walytis_core.engine import Engine
-from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError, NotFoundError, WalytisError
+from walytis_core.errors import ClosedError, InUseError, InvalidInputError, NotAllowedError, NotFoundError, WalytisError
 from walytis_core.events import Change
 from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Source, Via
 from walytis_core.invitation import Invitation, InvitationRecord
@@ -35,6 +35,7 @@ from walytis_core.status import ChainStatus, PeerInfo
 from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
 
 _PAGE: Final = 256
+_NAME_HINT: Final = "Close that feed first, with close() or by a `with` block, or take another name."
 
 
 class Home(Protocol):
@@ -124,12 +125,14 @@ class Chain:
     @property
     def heads(self) -> Sequence[BlockId]:
         """The blocks that none names as parent or prev, the longest held first."""
-        return tuple(id for id in self.engine.replica.members.heads if id != self.id)
+        with self.engine.exclusive():  # in the middle of an event they are decided and not yet stored
+            return tuple(id for id in self.engine.replica.members.heads if id != self.id)
 
     @property
     def height(self) -> int:
         """The greatest height of a block; 0 when there is none."""
-        return max(self.engine.replica.members.heads.values(), default=0)
+        with self.engine.exclusive():
+            return max(self.engine.replica.members.heads.values(), default=0)
 
     def __len__(self) -> int:
         return self.tables.count
@@ -351,20 +354,28 @@ class Chain:
         Args:
             callback: Called with each event.
             name: A durable consumer: replays what was not acknowledged, then goes on live. Unnamed: live only.
+                One open feed at a time.
             topic, type, author: Only such blocks.
             revisions: Whether to be told, too, when the standing of earlier blocks changes.
             via: Schedules a call in the app's loop, e.g. ``root.after_idle``.
+
+        Raises:
+            InUseError: A feed of this name is open.
+            ClosedError: The node has been closed.
         """
         self._require_open()
         source = Source(self.tables, self._read, self.standing)
-        feed = Feed(source, Query(topic, type, author), name, revisions=revisions)
+        with self.engine.exclusive():  # two threads may ask for one name
+            if name is not None and any(feed.name == name for feed in tuple(self._feeds)):
+                raise InUseError(f"a feed named {name!r} is open on this chain", hint=_NAME_HINT)
+            feed = Feed(source, Query(topic, type, author), name, revisions=revisions)
+            self._feeds.append(feed)
 
         def forget() -> None:
             if feed in self._feeds:
                 self._feeds.remove(feed)
 
         feed.on_close(forget)
-        self._feeds.append(feed)
         if callback is not None:
             label = name or f"unnamed-{next(self._unnamed)}"
             follower = Follower(feed, callback, via, label)
@@ -464,26 +475,29 @@ class Chain:
 
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""
-        replica = self.engine.replica
-        pulling = replica.sync.turns.pulling
-        return ChainStatus(
-            blocks=len(self),
-            heads=len(self.heads),
-            peers=len(self.peers()),
-            last_contact=self._node.last_contact_of(self.id),
-            pulling_from=None if pulling is None else pulling.peer,
-            parked=len(replica.members.parking),
-            missing=len(replica.members.parking.needed()),
-            refused={reason.value: count for reason, count in sorted(self.engine.refused.items())},
-            forked_authors=len(replica.members.proofs),
-            corrupt=len(self.tables.corrupt()),
-            writable=self._why_not_writable(),
-            followers={follower.name: follower.error for follower in tuple(self._followers)},
-        )
+        peers, last_contact = len(self.peers()), self._node.last_contact_of(self.id)
+        with self.engine.exclusive():
+            replica = self.engine.replica
+            pulling = replica.sync.turns.pulling
+            return ChainStatus(
+                blocks=len(self),
+                heads=len(self.heads),
+                peers=peers,
+                last_contact=last_contact,
+                pulling_from=None if pulling is None else pulling.peer,
+                parked=len(replica.members.parking),
+                missing=len(replica.members.parking.needed()),
+                refused={reason.value: count for reason, count in sorted(self.engine.refused.items())},
+                forked_authors=len(replica.members.proofs),
+                corrupt=len(self.tables.corrupt()),
+                writable=self._why_not_writable(),
+                followers={follower.name: follower.error for follower in tuple(self._followers)},
+            )
 
     def equivocations(self) -> Mapping[bytes, Proof]:
         """The authors that are proven to have forked, each with two different blocks of one `seq`."""
-        return dict(self.engine.replica.members.proofs)
+        with self.engine.exclusive():
+            return dict(self.engine.replica.members.proofs)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Re-hashes and re-checks every block. Damaged ones are set aside, and fetched again when a peer has them."""
@@ -494,19 +508,21 @@ class Chain:
         return report
 
     def _require_open(self) -> None:
+        self.engine.require_process()
         if self._is_closed:
             self._node.require_open()  # says why, if it is the node that ended
             raise ClosedError("this chain was deleted from this node", hint="Join it again, with an invitation.")
 
-    def close(self) -> None:
-        """Ends the feeds and followers; called by the node."""
+    def close(self, *, is_deleted: bool = False) -> None:
+        """Ends the feeds and followers; called by the node. Of a deleted chain nothing more is saved."""
         self._is_closed = True
         followers = tuple(self._followers)
         for feed in tuple(self._feeds):
             feed.close()
         for follower in followers:
             follower.close()
-        self.judging.save()
+        if not is_deleted:
+            self.judging.save()
         self.engine.close()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
@@ -19,21 +18,20 @@ import trio
 
 from walytis_core import cbor, messages
 from walytis_core.addresses import AddressBook
+from walytis_core.boundary import admitted, blame_nobody, for_peer
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine, NetworkEffect
-from walytis_core.errors import NotFoundError, Reason, RemoteError, StorageError, UnavailableError
+from walytis_core.errors import ClosedError, NotFoundError, Reason, RemoteError, StorageError, UnavailableError
 from walytis_core.events import Came, Contact, Publish, Received, Send, SetTimer, TimerFired
 from walytis_core.handshake import ENTROPY_BYTES, Candidate, Ends, Initiator
 from walytis_core.limits import Limits
-from walytis_core.loop import Loop
+from walytis_core.loop import Loop, Tasks
 from walytis_core.messages import Blocks, Digest, ForkProof, Message, Peers
-from walytis_core.network.port import Gossip, Network
+from walytis_core.network.port import Gossip
 from walytis_core.screening import screen
 from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_initiator
-from walytis_core.signer import Signer
-from walytis_core.timers import Timers
-from walytis_core.workers import Workers
+from walytis_core.shared import Shared
 
 _jitter: Final = Random().random  # noqa: S311 - spreads load; nothing secret hangs on it
 _RETRY_S: Final = 5.0
@@ -42,34 +40,9 @@ _AT_ONCE_S: Final = 2.0
 """Two streams opened within this time are taken to have crossed."""
 _SPARE_S: Final = 3.0
 """A stream beyond the usual number is kept at least so long."""
+_INTRODUCE_WITHIN_S: Final = 75.0
+"""Within this time one stream tells of no more peers than who is told takes in within a minute."""
 _BOOK_KEY: Final = "peers"
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the chains of a node have in common on the network.
-
-    Attributes:
-        network: The transport.
-        node: Signs with the node key.
-        neighbours: Sync streams that each chain keeps open.
-        workers: The node's threads.
-        timers: The loop's timers.
-        screeners: Bounds the threads that screen blocks.
-        fault: Told what a peer did wrong.
-        is_kept_out: Whether nothing is taken from a peer now.
-        disk_error: Why the disk took no writes, when it last did not.
-    """
-
-    network: Network
-    node: Signer
-    neighbours: int
-    workers: Workers
-    timers: Timers
-    screeners: trio.CapacityLimiter
-    fault: Callable[[Reason, str], None]
-    is_kept_out: Callable[[str], bool]
-    disk_error: StorageError | None = None
 
 
 class ChainService:
@@ -85,19 +58,25 @@ class ChainService:
     def __init__(self, shared: Shared, engine: Engine, keys: ChainKeys, admits: Callable[[bytes], bool]) -> None:
         self.engine = engine
         self.keys = keys
-        self.candidate = Candidate(keys, admits)
+        self.candidate = Candidate(keys, partial(admitted, admits))
         self.sessions: dict[str, SyncSession] = {}
         self.last_contact: dict[str, float] = {}
         self.is_running = False
         self.workers = shared.workers.lane()
         self._shared = shared
-        self._book = AddressBook.from_data(_read_book(engine))
+        self._book, self._is_book_read = AddressBook(), False
+        self._tasks = Tasks()
         self._timers: dict[str, float] = {}
         self._outgoing: list[Message] = []
         self._has_outgoing = trio.Event()
         self._opening: set[str] = set()
         self._left_alone: dict[str, float] = {}
         self._scope = trio.CancelScope()
+
+    @property
+    def known_peers(self) -> int:
+        """How many peers of the chain are known, online or not."""
+        return self._book.count_told()
 
     # --- the engine's outlet -----------------------------------------------------------------------------------
 
@@ -130,8 +109,8 @@ class ChainService:
         with self._scope:
             gossip = await network.subscribe(self.keys.channel)
             try:
-                async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
+                async with self._tasks.open() as nursery:
+                    await self._take_book()
                     self.is_running = True
                     nursery.start_soon(self._listen, gossip)
                     nursery.start_soon(self._talk)
@@ -153,7 +132,7 @@ class ChainService:
         """A timer is due, unless it was set anew; in the loop."""
         if self.is_running and self._timers.get(name) == due:
             del self._timers[name]
-            self._nursery.start_soon(self._handle, TimerFired(name))
+            self._tasks.start(self._handle, TimerFired(name))
 
     async def _handle(self, event: TimerFired | Received) -> None:
         await self._in_thread(partial(self.engine.handle, event))
@@ -164,6 +143,8 @@ class ChainService:
             self._shared.disk_error = None
         except StorageError as error:  # the engine started anew; what was lost comes again
             self._shared.disk_error = error
+        except (ClosedError, NotFoundError):  # the chain was deleted, or the node closed, while it ran
+            return
 
     # --- peers ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +164,7 @@ class ChainService:
         self._introduce()
         self._forget_old()
         for peer, addresses in self._book.due(time.time()):
-            self._nursery.start_soon(self._dial, peer, addresses)
+            self._tasks.start(self._dial, peer, addresses)
 
     def _forget_old(self) -> None:
         now = trio.current_time()
@@ -232,28 +213,37 @@ class ChainService:
             return False
         if self._left_alone.get(peer, 0.0) > trio.current_time() or peer not in self._shared.network.connected():
             return False
-        self._opening.add(peer)
-        self._nursery.start_soon(self._initiate, peer)
-        return True
+        if self._tasks.start(self._initiate, peer):
+            self._opening.add(peer)
+            return True
+        return False
 
     async def _initiate(self, peer: str) -> None:
-        shared = self._shared
+        with for_peer(peer, "a sync stream", self._fault, self._shared.note_disk):
+            session = await self._opened(peer)
+            if session is not None:
+                await self.attach(session)
+
+    async def _opened(self, peer: str) -> SyncSession | None:
+        """Opens a stream; a peer with which that does not work is left alone for a while."""
+        shared, is_open = self._shared, False
         try:
             stream = await shared.network.open_stream(peer, SYNC_PROTOCOL)
-            frames = Frames(stream)
-            ends = Ends(shared.network.peer_id, peer)
+            frames, ends = Frames(stream), Ends(shared.network.peer_id, peer)
             machine = Initiator(shared.node, self.keys, ends, os.urandom(ENTROPY_BYTES), self.candidate.admits)
             try:
                 session = await open_as_initiator(frames, machine)
-            except BaseException:
-                await stream.close()
-                raise
-        except (UnavailableError, RemoteError):
-            self._left_alone[peer] = trio.current_time() + _RETRY_S
-            return
+                is_open = True
+            finally:
+                if not is_open:
+                    await stream.close()
+        except (UnavailableError, RemoteError):  # a reader of another version of the policy is no wrongdoer
+            return None
         finally:
             self._opening.discard(peer)
-        await self.attach(SyncSession(self.engine, frames, session, ends.initiator, self.workers, shared.screeners))
+            if not is_open:
+                self._left_alone[peer] = trio.current_time() + _RETRY_S
+        return SyncSession(self.engine, frames, session, ends.initiator, self.workers, shared.screeners)
 
     async def attach(self, session: SyncSession) -> None:
         """Runs an open session, unless there is a better one with the same peer.
@@ -276,7 +266,7 @@ class ChainService:
             await session.run()
             return
         self.sessions[peer] = session
-        session.on_peers = self._introduced
+        session.on_peers = partial(self._introduced, peer)
         self._book.connected(peer, None, time.time())
         self.learn(peer, self._shared.network.known_addresses(peer))
         try:
@@ -288,41 +278,57 @@ class ChainService:
                 del self.sessions[peer]
         self._shared.disk_error = session.disk_error or self._shared.disk_error
         if fault is not None:
-            self.engine.refused[fault.reason] += 1
-            self._shared.fault(fault.reason, peer)
+            self._fault(fault.reason, peer)
+
+    def _fault(self, reason: Reason, peer: str) -> None:
+        self.engine.refused[reason] += 1
+        self._shared.fault(reason, peer)
 
     def _introduce(self) -> None:
         """Tells each peer of the chain's other peers, once, as soon as their addresses are known.
 
         So those who were invited by one node find each other, and go on when it leaves. All of them proved the chain key.
         """
-        network = self._shared.network
+        network, now = self._shared.network, trio.current_time()
         known = {peer: tuple(network.known_addresses(peer)[: Limits.addresses_per_peer]) for peer in self.sessions}
         for peer, session in self.sessions.items():
             fresh = [one for one in known if one != peer and known[one] and one not in session.introduced]
-            if fresh:
-                chosen = fresh[: Limits.peers_per_message]
-                session.introduced.update(chosen)
+            recent = sum(at > now - _INTRODUCE_WITHIN_S for at in session.introduced.values())
+            chosen = fresh[: max(0, Limits.introductions_per_minute - recent)]
+            if chosen:
+                session.introduced.update(dict.fromkeys(chosen, now))
                 session.send(Peers(tuple((one, known[one]) for one in chosen)))
 
-    def _introduced(self, message: Peers) -> None:
+    def _introduced(self, teller: str, message: Peers) -> None:
         """A peer told of others; which of their addresses are sound, and how many are kept, is for the book to say."""
         for peer, addresses in message.peers:
             if peer != self._shared.network.peer_id:
-                self.learn(peer, addresses)
+                self._book.hear(teller, peer, addresses, time.time())
 
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
-        began = time.time()
-        try:
-            await self._shared.network.connect(addresses)
-        except UnavailableError:
-            self._book.failed(peer, time.time(), jitter=_jitter())
-            return
-        self._book.connected(peer, addresses[0], time.time(), round_trip_s=time.time() - began)
-        self._write_book()
-        self._open(peer)
+        began, is_there = time.time(), False
+        with for_peer(peer, "dialling", blame_nobody, self._shared.note_disk):  # others may have told its addresses
+            try:
+                answered = await self._shared.network.connect(addresses)
+                is_there = True
+            finally:
+                if not is_there:
+                    self._book.failed(peer, time.time(), jitter=_jitter())
+            self._book.connected(peer, answered.address, time.time(), round_trip_s=time.time() - began)
+            self._write_book()
+            self._open(peer)
+
+    async def _take_book(self) -> None:
+        """Takes in what was kept; before that nothing is written, so a disk that refuses now costs no addresses."""
+        kept: list[object] = []
+        await self._in_thread(lambda: kept.append(_stored_book(self.engine)))
+        for data in kept:
+            self._book.restore(data)
+            self._is_book_read = True
 
     def _write_book(self) -> None:
+        if not self._is_book_read:
+            return
         try:
             self.engine.store.put(_BOOK_KEY, cbor.encode(self._book.to_data()))  # type: ignore[arg-type]
         except (StorageError, NotFoundError):
@@ -334,23 +340,21 @@ class ChainService:
         async for peer, data in gossip:
             if self._shared.is_kept_out(peer):
                 continue
-            try:
-                message = messages.decode(self.keys.gossip.open(data))
-            except RemoteError as error:
-                self.engine.refused[error.reason] += 1
-                self._shared.fault(error.reason, peer)
-                continue
-            if message is not None:
-                await self._in_thread(partial(self._heard, peer, message))
+            with for_peer(peer, "a message on the channel", self._fault, self._shared.note_disk):
+                match messages.decode(self.keys.gossip.open(data)):
+                    case None:
+                        pass
+                    case Blocks() | Digest() | ForkProof() as message:
+                        await self._in_thread(partial(self._heard, peer, message))
+                    case _:
+                        raise RemoteError(Reason.UNASKED)
 
-    def _heard(self, peer: str, message: Message) -> None:
+    def _heard(self, peer: str, message: Blocks | Digest | ForkProof) -> None:
         match message:
             case Blocks(why, blocks):
                 self.engine.handle(Came(peer, why, screen(blocks, self.engine.known), gossip=True))
-            case Digest() | ForkProof():
-                self.engine.handle(Received(peer, message, gossip=True))
             case _:
-                self._shared.fault(Reason.UNASKED, peer)
+                self.engine.handle(Received(peer, message, gossip=True))
 
     async def _talk(self) -> None:
         while True:
@@ -412,7 +416,7 @@ def _coalesced(outgoing: Sequence[Message]) -> list[Message]:
     return result
 
 
-def _read_book(engine: Engine) -> object:
+def _stored_book(engine: Engine) -> object:
     data = engine.store.get(_BOOK_KEY)
     if data is None:
         return []

@@ -7,6 +7,7 @@ if the disk refuses, the replica is made anew from the store, so memory never ru
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from walytis_core.block import Block, Draft, decode
 from walytis_core.cid import BlockId
-from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError
+from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError, WalytisError
 from walytis_core.events import (
     Append,
     Arrived,
@@ -81,6 +82,21 @@ class Outlet(Protocol):
         ...
 
 
+def require_process(opener: int) -> None:
+    """Refuses to go on in a child of the process that opened a node: its threads and locks are not here.
+
+    Two processes with one author key would also fork it.
+
+    Raises:
+        ClosedError: This is another process.
+    """
+    if os.getpid() != opener:
+        raise ClosedError(
+            "this process is a fork of the one that opened the node",
+            hint="Open the node after forking, or start the process with the 'spawn' method.",
+        )
+
+
 @dataclass(slots=True)
 class _Request:
     """An append that waits for the lock."""
@@ -116,6 +132,7 @@ class Engine:
         self._requests: deque[_Request] = deque()
         self._lock = threading.RLock()
         self._closed = False
+        self._process = os.getpid()
         self._network: list[NetworkEffect] = []
         self.replica = Replica(genesis, store, random, budget)
 
@@ -146,10 +163,15 @@ class Engine:
         Raises:
             StorageError: The disk refused; nothing of the event was kept.
         """
+        self.require_process()
         with self._lock:
             if self._closed:
                 return
             self._step(event)
+
+    def require_process(self) -> None:
+        """Raises `ClosedError` in a forked child, before a lock is touched that a thread of the parent may hold."""
+        require_process(self._process)
 
     def exclusive(self) -> threading.RLock:
         """A lock to hold over several calls that belong together; ``with engine.exclusive():``."""
@@ -172,9 +194,10 @@ class Engine:
         Raises:
             NotAllowedError: The key may not write.
             UnavailableError: The key may write only after a sync.
-            ClosedError: The node was closed.
+            ClosedError: The node was closed, or this process is a fork of the one that opened it.
             StorageError: The disk refused.
         """
+        self.require_process()
         request = _Request(drafts, author)
         self._requests.append(request)
         with self._lock:
@@ -223,9 +246,10 @@ class Engine:
             self._perform(self.replica.handle(event, self.store, time.monotonic()), made)
             while self.replica.is_unsettled:
                 self._perform(self.replica.handle(Settle(), self.store, time.monotonic()))
-        except StorageError:
-            self._start_anew()
-            self._flush()
+        except Exception as error:
+            if isinstance(error, StorageError) or not isinstance(error, WalytisError):  # a bug: the node may go on
+                self._start_anew()
+                self._flush()
             raise
 
     def _perform(self, effects: Sequence[Effect], made: list[Block] | None = None) -> None:

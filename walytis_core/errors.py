@@ -60,7 +60,7 @@ class ClosedError(LocalError):
 
 
 class InUseError(LocalError):
-    """Another process has this directory open."""
+    """Another process has this directory open, or another feed this name."""
 
     hint = "Close the other process, or use its local socket: the `walytis` command does so by itself."
 
@@ -137,3 +137,5 @@ class Reason(StrEnum):
     BAD_CONTENT = "the bytes do not match their CID"
     UNASKED = "was not asked for"
     OVER_BUDGET = "the peer is over its budget"
+    NO_ROOM = "no room for it now, which is nobody's fault"
+    BROKE_US = "led to an error here"

@@ -2,7 +2,12 @@
 
 A feed reads the store from a cursor on and then waits for more; it keeps a page of blocks in memory and no transaction
 open. A *named* feed has a durable cursor: what was not acknowledged is given again after a restart; what was, never.
-Parents come before children. Invariant: the cursor only moves over acknowledged blocks, so nothing is skipped.
+Parents come before children. Invariants:
+
+- The cursor moves over blocks that were acknowledged, and never back, so nothing is skipped and nothing given again.
+- A block whose bytes are damaged on the disk is not waited for: no peer may have it. The feed writes down that it was
+  passed by before the cursor can pass it, and gives it, after its children, once its bytes are back.
+- An event leaves the feed when it is whole: whatever fails before, the next call gives the same block.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self, TypeAlias
 
 from walytis_core import events
@@ -23,6 +29,8 @@ from walytis_core.standing import Standing
 from walytis_core.store.port import ChainStore, Query, Row
 
 _PAGE = 64
+_MISSED = "missed/"
+"""Starts the key under which a named feed keeps the numbers of blocks that it passed by damaged."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 30.0
 
 
@@ -86,7 +94,7 @@ class Feed:
 
     def __init__(self, source: Source, query: Query, name: str | None, *, revisions: bool = False) -> None:
         self._source = source
-        self._name = name
+        self.name = name
         self._query = query
         self._revisions = revisions
         self._changed = threading.Condition()
@@ -99,6 +107,11 @@ class Feed:
         self._unacked: set[int] = set()
         start = source.tables.cursor(name) if name is not None else source.tables.last
         self._read_to = self._cursor = start or 0
+        self._missed_lock = threading.Lock()
+        self._missed = self._load_missed(self._cursor)
+        self._looks_again = bool(self._missed)
+        self._again: deque[Row] = deque()
+        self._given_again: set[int] = set()
 
     # --- consuming -------------------------------------------------------------------------------------------
 
@@ -166,36 +179,105 @@ class Feed:
         return self._is_closed or self._has_more or bool(self._revised or self._rows)
 
     def _next_block(self) -> Arrived | None:
+        if self._looks_again:
+            self._look_again()
+        if self._again:
+            event = self._event(self._again[0])
+            self._given_again.add(self._again.popleft().number)
+            return event
         if not self._rows:
-            with self._changed:
-                self._has_more = False
-            self._rows.extend(self._source.tables.query(self._query._replace(since=self._read_to), False, _PAGE))
+            self._read_page()
             if not self._rows:
                 return None
+        event = self._event(self._rows[0])
+        with self._changed:
+            self._read_to = self._rows.popleft().number
+            self._unacked.add(self._read_to)
+        return event
+
+    def _event(self, row: Row) -> Arrived:
+        return Arrived(self._source.read(row), self._source.standing(row.id), row.number, self)
+
+    def _read_page(self) -> None:
+        tables = self._source.tables
+        with self._changed:
+            self._has_more = False
+        try:
+            damaged = set(tables.corrupt())
+            rows = tables.query(self._query._replace(since=self._read_to), False, _PAGE)
+            if rows:  # reading them may have found more that are damaged
+                self._note_missed(damaged.union(tables.corrupt()), {row.number for row in rows})
+                self._rows.extend(rows)
+        except BaseException:
             with self._changed:
                 self._has_more = True
-        row = self._rows.popleft()
-        self._read_to = row.number
-        self._unacked.add(row.number)
-        return Arrived(self._source.read(row), self._source.standing(row.id), row.number, self)
+            raise
+        if rows:
+            with self._changed:
+                self._has_more = True
+
+    # --- blocks that were damaged when they were passed by ------------------------------------------------------
+
+    def _note_missed(self, damaged: Collection[BlockId], given: Collection[int]) -> None:
+        if damaged:
+            metas = self._source.tables.metas(damaged).values()
+            passed = {meta.number for meta in metas if meta.folded and self._read_to < meta.number < max(given)}
+            with self._missed_lock:
+                self._set_missed(self._missed | passed.difference(given))
+            self._looks_again = True  # one may have been healed, and that told, in the meantime
+
+    def _look_again(self) -> None:
+        """Finds those that are to be given now; forgets those that are not asked for, or have another number now."""
+        self._looks_again = False
+        tables = self._source.tables
+        try:
+            with self._missed_lock:
+                damaged = {meta.number for meta in tables.metas(tables.corrupt()).values()}
+                for number in sorted(self._missed - damaged - self._given_again):
+                    rows = tables.query(self._query._replace(since=number - 1, until=number), False, 1)
+                    if not rows:
+                        self._set_missed(self._missed - {number})
+                    elif number not in {row.number for row in self._again}:
+                        self._again.extend(rows)
+        except BaseException:
+            self._looks_again = True
+            raise
+
+    def _load_missed(self, cursor: int) -> frozenset[int]:
+        """What was passed by up to the cursor; what is above it is met again."""
+        data = None if self.name is None else self._source.tables.get(_MISSED + self.name)
+        return frozenset(number for number in map(int, (data or b"").split()) if number <= cursor)
+
+    def _set_missed(self, missed: frozenset[int]) -> None:
+        if missed == self._missed:
+            return
+        if self.name is not None:
+            data = b" ".join(b"%d" % number for number in sorted(missed))
+            self._source.tables.put(_MISSED + self.name, data or None)
+        self._missed = missed
 
     # --- acknowledging ---------------------------------------------------------------------------------------
 
     def acknowledge(self, number: int) -> None:
         """Acknowledges a block by its number; the durable cursor moves up to the oldest one that is not."""
+        if number in self._missed:
+            with self._missed_lock:
+                self._set_missed(self._missed - {number})
+            return
         with self._changed:
             self._unacked.discard(number)
             done = min(self._unacked, default=self._read_to + 1) - 1
-            moved = done > self._cursor
-            self._cursor = max(done, self._cursor)
-        if moved and self._name is not None:
-            self._source.tables.set_cursor(self._name, self._cursor)
+        if done > self._cursor:
+            if self.name is not None:
+                self._source.tables.set_cursor(self.name, done)
+            with self._changed:  # not before: what could not be written is written with the next one
+                self._cursor = max(done, self._cursor)
 
     def set_aside(self, number: int, reason: str) -> None:
         """Rejects a block on purpose."""
-        if self._name is None:
+        if self.name is None:
             raise InvalidInputError("only a named feed can set blocks aside")
-        self._source.tables.set_aside(self._name, number, reason)
+        self._source.tables.set_aside(self.name, number, reason)
         self.acknowledge(number)
 
     # --- being told ------------------------------------------------------------------------------------------
@@ -207,6 +289,7 @@ class Feed:
                 self._revised.append(Revised(tuple(change.ids)))
             elif not isinstance(change, (events.Arrived, events.Revised)):
                 return
+            self._looks_again |= isinstance(change, events.Revised) and bool(self._missed)
             self._has_more = True
             self._wake()
 
@@ -248,7 +331,8 @@ class Follower:
     """Calls a handler for each event of a feed, in a thread of its own or via an app's own loop.
 
     A handler that returns has acknowledged the block. One that raises is called again with the same block, after a
-    pause that doubles from 0.1 s to 30 s; the error is shown in `Chain.status()`.
+    pause that doubles from 0.1 s to 30 s; the error is shown in `Chain.status()`. So is one of the disk: reading, and
+    writing down what was acknowledged, is tried again in the same way, without calling the handler again.
 
     Args:
         feed: The feed.
@@ -272,28 +356,41 @@ class Follower:
             self._thread.join(5.0)
 
     def _run(self) -> None:
-        for event in self.feed:
-            pause_s = _FIRST_RETRY_S
-            while not self._handled(event):
-                if self.feed.wait_closed(pause_s):
-                    return
-                pause_s = min(2 * pause_s, _LAST_RETRY_S)
+        events: list[FeedEvent] = []
+        while self._insist(partial(self._take, events)):
+            event = events.pop()
+            if not (self._insist(partial(self._hand, event)) and self._insist(event.ack)):
+                return
 
-    def _handled(self, event: FeedEvent) -> bool:
-        try:
-            if self._via is None:
-                self._handler(event)
-            elif not self._call_via(self._via, event):
+    def _insist(self, act: Callable[[], None]) -> bool:
+        """Does something until it works; False when the feed is closed before."""
+        pause_s = _FIRST_RETRY_S
+        while True:
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001 - the app's own code, or the disk: kept for status(), tried again
+                if not self.feed.wait_closed(0):
+                    self.error = f"{type(error).__name__}: {error}"
+            else:
+                self.error = None
+                return True
+            if self.feed.wait_closed(pause_s):
                 return False
-            event.ack()
-        except Exception as error:  # noqa: BLE001 - the app's own code: kept for status(), tried again, never skipped
-            self.error = f"{type(error).__name__}: {error}"
-            return False
-        self.error = None
-        return True
+            pause_s = min(2 * pause_s, _LAST_RETRY_S)
 
-    def _call_via(self, via: Via, event: FeedEvent) -> bool:
-        """Runs the handler in the app's loop and waits for it; False when the feed is closed before."""
+    def _take(self, events: list[FeedEvent]) -> None:
+        event = self.feed.next()
+        if event is not None:
+            events.append(event)
+
+    def _hand(self, event: FeedEvent) -> None:
+        if self._via is None:
+            self._handler(event)
+        else:
+            self._call_via(self._via, event)
+
+    def _call_via(self, via: Via, event: FeedEvent) -> None:
+        """Runs the handler in the app's loop and waits for it; raises what it raises."""
         done = threading.Event()
         errors: list[Exception] = []
 
@@ -308,7 +405,6 @@ class Follower:
         via(call)
         while not done.wait(0.2):
             if self.feed.wait_closed(0):
-                return False
+                raise ClosedError("the feed is closed")
         if errors:
             raise errors[0]
-        return True

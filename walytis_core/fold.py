@@ -2,7 +2,8 @@
 
 A layer without `key` has one fold, else one for each key. Invariants, after every `run`:
 
-- the state is `step` over the obeyed entries in canonical order, from the layer's initial state;
+- the state is `step` over the obeyed entries in canonical order, from the layer's initial state, without those on
+  which `step` fails: these are `Failed`, until the fold goes back below them and tries again;
 - a snapshot is the same up to and with its place, so one is good for what changed *above* its place only;
 - snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps.
 
@@ -21,8 +22,10 @@ from walytis_core.block import Block, decode
 from walytis_core.cbor import Value, encode
 from walytis_core.cid import BlockId
 from walytis_core.entries import Entries, Entry, Shelf, read
+from walytis_core.errors import LocalError
+from walytis_core.guarding import Finished, Guarded
 from walytis_core.layer import Key, Layer
-from walytis_core.standing import Obeyed, Standing, Void, Wait
+from walytis_core.standing import OBEYED, Failed, Obeyed, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Position
 
 _SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there are few
@@ -36,6 +39,14 @@ class Snapshot(NamedTuple):
     place: Position
     obeyed: int
     number: int
+
+
+class _Base(NamedTuple):
+    """The state after all entries up to a place, in memory for one run."""
+
+    place: Position
+    reached: int
+    data: bytes
 
 
 def kept(obeyed: int) -> set[int]:
@@ -69,6 +80,7 @@ class Fold:
 
     def __init__(self, layer: Layer, store: ChainStore, path: str, key: Key, at_hand: Mapping[bytes, Block]) -> None:
         self._layer = layer
+        self._guarded = Guarded(layer)
         self._store = store
         self._at_hand = at_hand
         self.key = key
@@ -91,13 +103,17 @@ class Fold:
             self._at, self.state = at and Position(at[0], BlockId(at[1])), read(state)
         self._reached = self._obeyed
         self._low: Position | None = None
-        self._result: tuple[Any, Mapping[BlockId, str]] | None = None
+        self._result: Finished | None = None
+        self._base: _Base | None = None
         self._is_marked = self.is_waiting = store.get(self._mark) is not None
         """Whether an entry may wait; a durable mark says so, since `View.resolved` must find the fold."""
         self.is_due = False
         """Whether entries changed that the state does not show: `run`."""
         self.is_dirty = False
         """Whether there is something to save."""
+        if self._at is None and self._obeyed:  # the state could not be written
+            self._go_back()
+            self.is_due = True
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -132,7 +148,7 @@ class Fold:
 
     def _moved(self, place: Position, before: Standing | None, after: Standing | None) -> None:
         self.is_dirty = True
-        change = isinstance(after, Obeyed) - isinstance(before, Obeyed)
+        change = _counts(after) - _counts(before)
         if change:
             self._obeyed += change
             self._low = place if self._low is None else min(self._low, place)
@@ -142,24 +158,36 @@ class Fold:
 
     @property
     def value(self) -> Any:
-        """What `finish` makes of the state."""
-        return self._finished()[0]
+        """What `finish` makes of the state.
+
+        Raises:
+            LocalError: It fails.
+        """
+        result = self.finished
+        if result.failure is not None:
+            prefix = self._layer.prefix
+            raise LocalError(f"layer {prefix} has no value: {result.failure}", hint=f"Mend `finish` of layer {prefix}.")
+        return result.value
+
+    @property
+    def finished(self) -> Finished:
+        """What `finish` makes of the state, or why it fails."""
+        if self._result is None:
+            self._result = self._guarded.finish(self.state)
+        return self._result
 
     def standing(self, place: Position) -> Standing | None:
         """What the layer makes of the block at a place, `finish` included."""
         standing = self._entries.find(place)
+        if isinstance(standing, Failed):
+            return Void(standing.reason)
         if isinstance(standing, Obeyed) and place.id in self._voids:
             return Void(self._voids[BlockId(place.id)])
         return standing
 
     @property
     def _voids(self) -> Mapping[BlockId, str]:
-        return self._finished()[1] if self._at is not None else {}
-
-    def _finished(self) -> tuple[Any, Mapping[BlockId, str]]:
-        if self._result is None:
-            self._result = self._layer.finish(self.state)
-        return self._result
+        return self.finished.voids if self._at is not None else {}
 
     def run(self) -> set[BlockId]:
         """Brings the state up to the entries; the blocks whose standing that changed."""
@@ -168,20 +196,43 @@ class Fold:
         before = self._voids
         self._roll_back()
         wanted = kept(self._obeyed)
-        lost: set[BlockId] = set()
-        for page in self._entries.after(self._at):
-            for place, block in self._blocks(page):
-                if block is None:
-                    lost.add(BlockId(place.id))
-                    self._lose(place)
-                else:
-                    self._step(place, block, wanted)
-            self._at = page[-1].place if page else self._at
+        changed: set[BlockId] = set()
+        failed: set[bytes] = set()
+        while not self._advance(wanted, failed, changed):
+            self._go_back()
         for snapshot in [one for one in self._snapshots if one.obeyed not in wanted]:
             self._forget(snapshot)
-        self._low, self._result, self.is_due = None, None, False
+        self._low, self._result, self._base, self.is_due = None, None, None, False
         after = self._voids
-        return lost | {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
+        return changed | {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
+
+    def _advance(self, wanted: set[int], failed: set[bytes], changed: set[BlockId]) -> bool:
+        """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state.
+
+        Args:
+            wanted: After how many blocks to make a snapshot.
+            failed: Blocks that are passed by, as `step` has failed on them in this run.
+            changed: Takes the blocks whose standing this changed.
+        """
+        for page in self._entries.after(self._at):
+            for entry, block in self._blocks(page):
+                place, standing = entry
+                if block is None:
+                    self._lose(place)
+                    changed.add(BlockId(place.id))
+                    continue
+                failure = None
+                if place.id not in failed:
+                    self.state, failure = self._guarded.step(self.state, block)
+                    if standing != (failure or OBEYED):
+                        self._entries.put(Entry(place, failure or OBEYED))
+                        changed.add(BlockId(place.id))
+                if failure is not None:
+                    failed.add(place.id)
+                    return False
+                self._reach(place, wanted, is_base=place.id in failed)
+            self._at = page[-1].place if page else self._at
+        return True
 
     def _roll_back(self) -> None:
         """Goes back to the last snapshot below the lowest change, or to the beginning."""
@@ -189,32 +240,44 @@ class Fold:
             return
         for snapshot in [one for one in self._snapshots if one.place >= self._low]:
             self._forget(snapshot)
-        if self._snapshots:
-            last = self._snapshots[-1]
+        self._go_back()
+
+    def _go_back(self) -> None:
+        """Goes back to the last state that is kept, or to the beginning."""
+        last, base = self._snapshots[-1] if self._snapshots else None, self._base
+        if base is not None and (last is None or last.place < base.place):
+            self._at, self._reached, self.state = base.place, base.reached, read(base.data)
+        elif last is not None:
             self._at, self._reached, self.state = last.place, last.obeyed, read(self._shelf.get(last.number))
         else:
             self._at, self._reached, self.state = None, 0, self._initial()
 
-    def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Position, Block | None]]:
-        """The obeyed blocks of a page; None for one whose bytes are damaged."""
-        places = (entry.place for entry in page if isinstance(entry.standing, Obeyed))
-        while part := list(islice(places, _PAGE)):
-            away = [place.id for place in part if place.id not in self._at_hand]
+    def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Entry, Block | None]]:
+        """The blocks of a page that `check` obeys; None for one whose bytes are damaged."""
+        entries = (entry for entry in page if _counts(entry.standing))
+        while part := list(islice(entries, _PAGE)):
+            away = [entry.place.id for entry in part if entry.place.id not in self._at_hand]
             encoded = self._store.encoded(away) if away else {}
-            for place in part:
-                if place.id in self._at_hand:
-                    yield place, self._at_hand[place.id]
+            for entry in part:
+                id = entry.place.id
+                if id in self._at_hand:
+                    yield entry, self._at_hand[id]
                 else:
-                    data = encoded.get(place.id)
-                    yield place, None if data is None else decode(data, BlockId(place.id))
+                    data = encoded.get(id)
+                    yield entry, None if data is None else decode(data, BlockId(id))
 
-    def _step(self, place: Position, block: Block, wanted: set[int]) -> None:
-        self.state = self._layer.step(self.state, block)
+    def _reach(self, place: Position, wanted: set[int], *, is_base: bool) -> None:
+        """The state is the one after the block at a place: kept, if a later run or this one may go back to it."""
         self._reached += 1
-        if self._reached in wanted:
-            data = encode(self.state)
+        is_snapshot = self._reached in wanted
+        data = self._guarded.encoded(self.state) if is_snapshot or is_base else None
+        if data is None:
+            return
+        if is_snapshot:
             self._snapshots.append(Snapshot(place, self._reached, self._shelf.keep(data)))
-            self.state = read(data)  # what a later run starts from must be what this one goes on with
+        if is_base:  # so that many failures cost two steps for each block, and not as many as there are failures
+            self._base = _Base(place, self._reached, data)
+        self.state = read(data)  # what a later run starts from must be what this one goes on with
 
     def _lose(self, place: Position) -> None:
         """Lets a block wait for its own bytes, which are damaged here and wanted again."""
@@ -240,16 +303,23 @@ class Fold:
         snapshots: Value = [[one.place.height, bytes(one.place.id), one.obeyed, one.number] for one in self._snapshots]
         at: Value = self._at and [self._at.height, bytes(self._at.id)]
         trash: Value = list(shelf.trash)
+        state = self._guarded.encoded(self.state)
+        if state is None:
+            at, state = None, encode(self._layer.initial)  # the next one to load it makes the state again
         self._store.put(
             self._head,
             encode([
-                self.key, shelf.next, trash, segments, last, snapshots, self._obeyed, at, encode(self.state)
+                self.key, shelf.next, trash, segments, last, snapshots, self._obeyed, at, state
             ]),
         )  # fmt: skip
         shelf.saved()
         if self._is_marked and not self.is_waiting:
             self._store.put(self._mark, None)
         self._is_marked, self.is_dirty = self.is_waiting, False
+
+
+def _counts(standing: Standing | None) -> bool:
+    return isinstance(standing, Obeyed | Failed)
 
 
 def key_in(head: bytes) -> Key:

@@ -67,6 +67,7 @@ class Folds:
             while len(self._folds) >= _IN_MEMORY:
                 self._evict()
             fold = self._folds[key] = Fold(self._layer, self._store, self._path, key, self._at_hand)
+            self._changed |= fold.run()  # due only where the state could not be written
         self._folds.move_to_end(key)
         return fold
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import trio
 
 from walytis_core.chain import Chain
-from walytis_core.errors import ClosedError, JoinError, UnavailableError, WalytisError
+from walytis_core.errors import ClosedError, JoinError, NotFoundError, UnavailableError, WalytisError
 from walytis_core.events import Change, Progress, Synced
 from walytis_core.invitation import Invitation
 from walytis_core.joining import Grant
@@ -33,8 +34,8 @@ class Home(Protocol):
         """Asks the issuer to be let in; gives the grant and the issuer's peer id."""
         ...
 
-    def adopt(self, grant: Grant, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
-        """Adds the chain of a grant."""
+    def adopt(self, grant: Grant, issuer: str, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
+        """Adds the chain of a grant: all of it, or nothing."""
         ...
 
     def introduce(self, chain: Chain, peer: str, addresses: Sequence[str]) -> None:
@@ -69,7 +70,7 @@ class Join:
             grant, peer = await self._ask()
             if self.pending.done():
                 return
-            adopt = partial(self._home.adopt, grant, self._name or grant.name, self._seed, self._given)
+            adopt = partial(self._home.adopt, grant, peer, self._name or grant.name, self._seed, self._given)
             chain = self._chain = await self._home.run_in_thread(adopt)
             if self.pending.done():  # cancelled meanwhile
                 await self._home.run_in_thread(self._undo)
@@ -112,4 +113,5 @@ class Join:
     def _undo(self) -> None:
         chain, self._chain = self._chain, None
         if chain is not None:
-            self._home.delete_chain(chain)
+            with suppress(NotFoundError, ClosedError):  # its user was quicker, or the node has ended
+                self._home.delete_chain(chain)

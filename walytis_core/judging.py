@@ -34,7 +34,7 @@ class LayerView:
 
     @property
     def value(self) -> Any:
-        """What the layer's `finish` makes of the state."""
+        """What the layer's `finish` makes of the state. Raises `LocalError` when `finish` fails."""
         with self._engine.exclusive():
             return self._view.value
 
@@ -44,7 +44,7 @@ class LayerView:
             return self._view.state_of(key)
 
     def value_of(self, key: Key) -> Any:
-        """The value of one part, for a layer with `key`."""
+        """The value of one part, for a layer with `key`. Raises `LocalError` when `finish` fails."""
         with self._engine.exclusive():
             return self._view.value_of(key)
 

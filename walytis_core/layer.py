@@ -32,9 +32,12 @@ Finish: TypeAlias = Callable[[Any], tuple[Any, Mapping[BlockId, str]]]
 class Layer:
     """A layer on the core: hand it to `Node.open(..., layers=[...])`.
 
-    `check`, `step`, `finish`, `key` and `removed` are pure functions, and raise nothing for whatever bytes a block
-    holds: a `RemoteError` in `check` (a payload that `cbor.decode` refuses) makes the block void, anything else is a
-    bug of the layer and ends the node. States are DAG-CBOR data (`cbor.Value`) made of lists, not tuples: they come
+    `check`, `step`, `finish`, `key` and `removed` are pure functions, and should raise nothing for whatever bytes a
+    block holds, but for a `RemoteError` in `check` (a payload that `cbor.decode` refuses), which makes the block void.
+    Anything else they raise is a bug of the layer that a stranger can call up: it is logged, and never ends the node.
+    The block on which `check`, `key` or `step` failed is void, with the reason "the layer failed on it: " and the
+    exception's type; after `step`, the state goes on as if the block were not there. When `finish` or `removed` fails,
+    nobody is voided or removed by it; `value` raises `LocalError` while `finish` fails. States are DAG-CBOR data (`cbor.Value`) made of lists, not tuples: they come
     back from the disk as such. `step` returns a new state, or changes the one it was given.
 
     Args:

@@ -41,14 +41,21 @@ class Limits:
     bucket_above_authors = 64  # a smaller frontier is sent whole; the hashes of all buckets are 4 KiB
     max_message_depth = 4
     peers_per_message = 16  # introductions; more follow as streams open
+    introductions_per_minute = 8  # taken from one peer: as many as a node has neighbours; more could only be made up
+    hearsay_addresses = 3  # of one peer, told by others: kept beside those it told itself, which are tried first
+    hearsay_dials_per_minute = 8  # to peers that were only ever told of: a liar may not aim us at others
     addresses_per_peer = 8  # a host has few; a liar is given no more to make us dial
     max_address_chars = 256  # the longest names of hosts, and a peer id
     joins_per_peer = 4  # handshakes under way: each may cost key agreement and a disk write
+    authors_per_use = 4  # keys one node may have admitted by one use: a retry may bring a fresh one
 
     # --- budgets (docs/threat-model.md) ---
     parked_blocks_per_peer = 4096
     parked_bytes_per_peer = 8 << 20
     parked_bytes_per_node = 32 << 20
+    parked_bytes_reserved = 1 << 20  # what each chain has beyond that, so that one chain's crowd starves no other
+    parked_lacks_per_peer = 8192  # ids that one peer's parked blocks lack; honest ones lack one or two each
+    parked_lacks_per_chain = 65536
     sweep_s = 60.0  # parked blocks are forgotten after two to three sweeps
     refused_memory = 1024  # refused, well-signed blocks remembered to prove forks
     neighbours = 8  # open sync streams per chain
@@ -57,6 +64,15 @@ class Limits:
     pull_turn_s = 3.0  # how often a pull under way is looked at: an honest peer answers at once
     pull_idle_turns = 6  # looks without anything new, after which a pull is over
     pull_turn_blocks = 16  # new blocks per look, below which a pull passes its turn to another peer that is due
+    pull_good_blocks = 256  # new blocks per look of a pull that is worth a long turn
+    pull_looks = 3  # the turn of any other, while another peer is due: who dribbles has 9 s
+    pull_good_looks = 40  # the turn of a good one: 2 min of a long join; who is cut off still sends what is under way
+    pull_interval_s = 0.2  # between two answers to one peer's pulls; a pull that comes sooner is answered then
+    pull_interval_per_author_s = 0.001  # and more for each author compared: an answer costs some 20 us for each
+    pull_interval_max_s = 10.0
+    asked_per_sender = 256  # ids lacking below one peer's parked blocks that are asked for at a time
+    asked_at_once = 4096  # and below everybody's
+    repaired_at_once = 256  # damaged blocks asked for at a time
     max_streams_per_peer = 64
     sessions_per_chain = 64  # open sync streams, those that others opened included
     handshake_timeout_s = 10.0

@@ -32,6 +32,8 @@ class Link:
         theirs: The greatest `seq` the peer is known to hold, by author.
         pulls: Our pulls that the peer has not answered to the end.
         probes_left: Probes that its last pull may still cost us.
+        pulled: A pull of the peer that is to be answered: its entries, and the buckets they speak of.
+        answer_from_s: When its next pull may be answered.
     """
 
     peer: str
@@ -46,6 +48,8 @@ class Link:
     count: int = 0
     pulls: int = 0
     probes_left: int = 0
+    pulled: tuple[dict[bytes, Entry], tuple[int, ...] | None] | None = None
+    answer_from_s: float = 0.0
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -65,12 +69,15 @@ class Link:
         whole, self._parts = self._parts, {}
         return whole
 
-    def answer(self, theirs: Mapping[bytes, Entry], scope: Iterable[int] | None, own: Frontier, held: Held) -> None:
+    def answer(self, theirs: Mapping[bytes, Entry], scope: Iterable[int] | None, own: Frontier, held: Held) -> int:
         """Sets out to send what lies above the peer's frontier.
 
         Args:
             theirs: The peer's entries.
             scope: The buckets they speak of; in the others the peer holds what we hold.
+
+        Returns:
+            How many authors' blocks were looked up.
         """
         self.theirs = {author: entry.seq for author, entry in theirs.items()}
         if scope is not None:
@@ -81,6 +88,7 @@ class Link:
         self.cursor = min((number for number in numbers if number is not None), default=held.last + 1) - 1
         self.is_live = False
         self.is_answering = True
+        return len(lacking)
 
     def go_live(self, own: Frontier) -> None:
         """The peer holds exactly what we hold: from now on it is sent what is new."""

@@ -8,15 +8,40 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import trio
 
 from walytis_core.errors import ClosedError
 
 T = TypeVar("T")
+
+
+class Tasks:
+    """Starts tasks in a nursery while it is open. What comes later is dropped: it belongs to what is ending."""
+
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[trio.Nursery]:
+        """Runs tasks for the length of the block, and waits for those that are under way at its end."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                yield nursery
+            finally:
+                self._nursery = None
+
+    def start(self, function: Callable[..., Awaitable[object]], *arguments: Any) -> bool:
+        """Starts a task soon; says whether it does. In the loop."""
+        if self._nursery is None:
+            return False
+        self._nursery.start_soon(function, *arguments)
+        return True
 
 
 class Loop:
@@ -35,6 +60,8 @@ class Loop:
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope: trio.CancelScope | None = None
         self._posted: deque[Callable[[], None]] = deque()
+        self._tasks = Tasks()
+        self._is_over = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="walytis-node", daemon=True)
 
@@ -52,6 +79,14 @@ class Loop:
                 token.run_sync_soon(self._drain, idempotent=True)
             except trio.RunFinishedError:
                 self._posted.clear()
+
+    def spawn(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Has an async function run as a task of the loop soon. Dropped once the loop is ending."""
+
+        def start() -> None:
+            self._tasks.start(function)
+
+        self.post(start)
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """Runs an async function in the loop and waits for it, from another thread.
@@ -101,15 +136,21 @@ class Loop:
 
     async def _guarded(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            self._ready.set()
-            self._drain()
-            await self._main(nursery)
-            nursery.cancel_scope.cancel()
+        try:
+            async with self._tasks.open() as nursery:
+                self._scope = nursery.cancel_scope
+                self._ready.set()
+                self._drain()
+                await self._main(nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._is_over = True
 
     def _drain(self) -> None:
         while self._posted:
+            if self._is_over:  # what still comes before the thread's end has nothing left to work on
+                self._posted.clear()
+                return
             self._posted.popleft()()
 
 

@@ -1,7 +1,8 @@
 """Manners: what peers did wrong, and who is kept out for a while because of it. No IO; time is passed in.
 
-Invariant: what honest peers do too (a newer version, the blocks of an author that forked, an answer that comes late) is
-counted and never punished. Bounded: who can make keys without end cannot make us remember them all.
+Invariant: what honest peers do without end (a newer version, the blocks of an author that forked, blocks that find no room) is
+counted and never punished; what they do now and then (an answer that comes late) weighs little. Bounded: who can make keys
+without end cannot make us remember them all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ FAULTS_ALLOWED: Final = 50
 KEEP_OUT_S: Final = 60.0
 _FAULTY_PEERS: Final = 1024
 """Peers whose faults are counted; those with the fewest are forgotten."""
-_FORGIVEN: Final = frozenset({Reason.NEWER_VERSION, Reason.FROZEN, Reason.UNASKED, Reason.BAD_ANCESTOR})
+_FORGIVEN: Final = frozenset({Reason.NEWER_VERSION, Reason.FROZEN, Reason.NO_ROOM})
+_LIGHT: Final = frozenset({Reason.UNASKED, Reason.BAD_ANCESTOR})
+_LIGHT_PER_FAULT: Final = 20
+"""So many light faults weigh as much as one other."""
 
 
 class Manners:
@@ -32,10 +36,10 @@ class Manners:
         self.faults[reason] += 1
         if reason in _FORGIVEN:
             return False
-        self._by_peer[peer] += 1
+        self._by_peer[peer] += 1 if reason in _LIGHT else _LIGHT_PER_FAULT
         if len(self._by_peer) > _FAULTY_PEERS:
             self._by_peer = Counter(dict(self._by_peer.most_common(_FAULTY_PEERS // 2)))
-        if self._by_peer[peer] < FAULTS_ALLOWED:
+        if self._by_peer[peer] < FAULTS_ALLOWED * _LIGHT_PER_FAULT:
             return False
         del self._by_peer[peer]
         self._kept_out = {one: until for one, until in self._kept_out.items() if until > now_s}

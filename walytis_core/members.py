@@ -145,7 +145,7 @@ class Members:
             return []
         self._look_for_fork(block, batch)
         if self._is_candidate(block):
-            if not self.parking.park(block, (), peer):
+            if self.parking.park(block, (), peer) is not None:
                 batch.outcome.rejected.append((block.id, Reason.FROZEN, peer))
                 return []
             batch.outcome.parked += 1
@@ -163,10 +163,12 @@ class Members:
         if any(id in self._refused for id in lacks):
             self._refused.witness(block)
             self.refuse(block.id, Reason.BAD_ANCESTOR, peer, batch.outcome)
-        elif self.parking.park(block, lacks, peer):
+            return
+        no_room = self.parking.park(block, lacks, peer)
+        if no_room is None:
             batch.outcome.parked += 1
         else:
-            batch.outcome.rejected.append((block.id, Reason.OVER_BUDGET, peer))
+            batch.outcome.rejected.append((block.id, no_room, peer))
 
     def _closure(self, block: Block, batch: _Batch) -> tuple[list[Block], set[BlockId]]:
         """The parked candidates that this block needs, parents first, and the ids that are missing altogether."""

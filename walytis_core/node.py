@@ -11,7 +11,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import random
@@ -24,19 +25,21 @@ from walytis_core.admission import (
     JOIN_PROTOCOL,
     ask_to_join,
 )
-from walytis_core.authors import OwnAuthor, author_key_name
+from walytis_core.authors import OwnAuthor, first_values
 from walytis_core.block import Block, decode
 from walytis_core.chain import Chain
+from walytis_core.chain_keys import ChainSecrets
 from walytis_core.chain_service import ChainService, LoopOutlet
 from walytis_core.cid import BlockId
 from walytis_core.content_fetch import ContentFetch
-from walytis_core.engine import Engine
+from walytis_core.engine import Engine, require_process
 from walytis_core.errors import (
     ClosedError,
     InvalidInputError,
     JoinError,
     LocalError,
     NotFoundError,
+    RemoteError,
     StorageError,
     UnavailableError,
     WalytisError,
@@ -54,7 +57,7 @@ from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.network.port import Network
 from walytis_core.parking import Budget
 from walytis_core.pending import Pending
-from walytis_core.policy import ANYONE, EVERYONE, NONCE_BYTES, SECRET, Policy, create_genesis, read_genesis
+from walytis_core.policy import ANYONE, EVERYONE, NONCE_BYTES, SECRET, Genesis, Policy, create_genesis, read_genesis
 from walytis_core.reception import Reception
 from walytis_core.seals import SECRET_BYTES, ChainKeys, ChainSecret
 from walytis_core.service import Service
@@ -100,8 +103,11 @@ class Node:
         self._layers = tuple(layers)
         self._members = members
         self._budget = Budget()
+        self._secrets = ChainSecrets(keys, store)
         self._chains: dict[BlockId, Chain] = {}
+        self._damaged: dict[BlockId, StorageError] = {}
         self._naming = threading.RLock()
+        self._process = os.getpid()
         self._crash: BaseException | None = None
         self._is_closed = False
         self._pendings: WeakSet[Pending[Any]] = WeakSet()
@@ -113,10 +119,7 @@ class Node:
         self._reception = Reception(self._service, self.signer, self._chains, self._secret_of)
         network.serve(JOIN_PROTOCOL, self._reception.answer)
         self._loop = Loop(self._main, self._crashed)
-        for id in store.chains():
-            self._start_chain(store.chain(id), (signers or {}).get(id))
-        if store.device_changed:
-            store.acknowledge_device()
+        self._open_chains(signers or {})
         self._loop.start()
 
     # --- opening and closing -------------------------------------------------------------------------------------
@@ -177,8 +180,11 @@ class Node:
         return cls(SqliteStore.open_memory(), MemoryKeys(), transport, layers=layers, neighbours=neighbours)
 
     def close(self) -> None:
-        """Goes offline and closes the store; everything that was started ends. Closing twice is fine."""
-        if self._is_closed:
+        """Goes offline and closes the store; everything that was started ends. Closing twice is fine.
+
+        In a forked child it does nothing: the node is its parent's.
+        """
+        if self._is_closed or os.getpid() != self._process:
             return
         self._is_closed = True
         for chain in list(self._chains.values()):
@@ -198,7 +204,6 @@ class Node:
         return f"Node({self.signer.key.hex()[4:12]}..., {len(self._chains)} chains)"
 
     async def _main(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
         nursery.start_soon(self._remember_address)
         try:
             await self._service.run(self._seed)
@@ -226,7 +231,8 @@ class Node:
             pending.fail(error)
 
     def require_open(self) -> None:
-        """Raises `ClosedError`, with the cause, once the node has ended."""
+        """Raises `ClosedError`, with the cause, once the node has ended, and in a forked child."""
+        require_process(self._process)
         if self._crash is not None:
             raise _ended(self._crash)
         if self._is_closed:
@@ -268,37 +274,85 @@ class Node:
         secret = None if readers == EVERYONE else ChainSecret(0, os.urandom(SECRET_BYTES))
         with self._naming:
             self._require_new_name(name)
-            return self._add_chain(genesis, name, secret, seed, signer)
+            values = first_values(given=None if signer is None else signer.key)
+            return self._add_chain(genesis, name, secret, seed, signer, values)
 
     def chains(self) -> Sequence[Chain]:
-        """The chains of this node, by name."""
+        """The chains of this node, by name. Those that cannot be opened are in `damaged()`."""
         self.require_open()
-        return sorted(self._chains.values(), key=lambda chain: chain.name)
+        return sorted(self._chains.copy().values(), key=lambda chain: chain.name)
+
+    def damaged(self) -> Mapping[BlockId, StorageError]:
+        """The chains of this node that could not be opened, and why: their first block or a key file is damaged.
+
+        Repair the files and open the node again; or delete such a chain with `delete_chain`, and join it again.
+        """
+        self.require_open()
+        return self._damaged.copy()
 
     def chain(self, name_or_id: str | BlockId) -> Chain:
         """A chain by its local name or its id.
 
         Raises:
             NotFoundError: There is no such chain here.
+            StorageError: It is here, and damaged; see `damaged`.
         """
         self.require_open()
+        id = self._id_of(name_or_id)
+        found = self._chains.get(id)
+        if found is not None:
+            return found
+        if id in self._damaged:
+            error = self._damaged[id]
+            raise StorageError(str(error), hint=error.hint) from error
+        raise _not_found(name_or_id)  # it is being added, or was deleted meanwhile
+
+    def _id_of(self, name_or_id: str | BlockId) -> BlockId:
         for id, name in self._store.chains().items():
             if name_or_id in (name, id, str(id)):
-                return self._chains[id]
-        raise NotFoundError(f"there is no chain called {name_or_id!s} here")
+                return id
+        raise _not_found(name_or_id)
 
     def delete_chain(self, chain: Chain | str | BlockId) -> None:
-        """Removes a chain's data, keys and tasks from this node. Other nodes keep theirs; it can be joined again."""
+        """Removes a chain's data, keys and tasks from this node. Other nodes keep theirs; it can be joined again.
+
+        Raises:
+            NotFoundError: It is not here, or was deleted already.
+            StorageError: The disk refused. Where the chain is still listed nothing was changed; else what is left of
+                it is removed at the next opening.
+        """
         self.require_open()
-        found = chain if isinstance(chain, Chain) else self.chain(chain)
-        if self._chains.pop(found.id, None) is None:
-            raise NotFoundError("this chain has been deleted already")
-        self._loop.post(partial(self._service.remove, found.id))
-        found.close()
-        self._reception.forget(found.id)
-        self._store.delete_chain(found.id)
-        self._keys.delete(author_key_name(found.id))
-        self._keys.delete(_secret_key_name(found.id))
+        with self._naming:  # so that it cannot be added again before its keys are gone
+            id = chain.id if isinstance(chain, Chain) else self._id_of(chain)
+            found = self._chains.get(id)
+            is_held = found is not None or id in self._damaged
+            if not is_held or (isinstance(chain, Chain) and chain is not found):
+                raise NotFoundError("this chain has been deleted already")
+            failed = self._take_out(id, found)
+        if found is not None:
+            found.close(is_deleted=True)
+        self._store.purge()
+        if failed is not None:
+            raise failed
+
+    def _take_out(self, id: BlockId, chain: Chain | None) -> StorageError | None:
+        """Takes a chain out of the store, then of the node; gives why its keys could not be removed."""
+        self._secrets.note(id)
+        if chain is None:
+            self._store.hide_chain(id)
+        else:
+            with chain.engine.exclusive():  # nothing is written to it in between
+                self._store.hide_chain(id)
+                chain.engine.close()
+        self._chains.pop(id, None)
+        self._damaged.pop(id, None)
+        self._reception.forget(id)
+        self._loop.post(partial(self._service.remove, id))
+        try:
+            self._secrets.delete(id)
+        except StorageError as error:
+            return error
+        return None
 
     def name_of(self, id: BlockId) -> str:
         """The local name of a chain."""
@@ -320,36 +374,70 @@ class Node:
             raise InvalidInputError(f"there is a chain called {name} already", hint="Choose another name.")
 
     def _add_chain(
-        self, genesis: Block, name: str, secret: ChainSecret | None, seed: bytes | None, signer: Signer | None
+        self,
+        genesis: Block,
+        name: str,
+        secret: ChainSecret | None,
+        seed: bytes | None,
+        signer: Signer | None,
+        values: Mapping[str, bytes],
     ) -> Chain:
-        """Writes the keys, then the chain: a crash in between leaves keys that nobody uses."""
-        if genesis.id in self._chains:  # two joins at once: the keys of the first stay
+        """Writes the keys, then the chain with its first values; what fails leaves nothing behind."""
+        id = genesis.id
+        self._require_not_held(id)  # two joins at once: the keys of the first stay
+        self._secrets.note(id)
+        try:
+            self._secrets.put(id, seed, secret)
+            chain = self._start_chain(self._store.create_chain(genesis, name, values), signer)
+        except BaseException:
+            with suppress(WalytisError):  # what the disk refuses to take back now goes at the next opening
+                if id in self._store.chains():
+                    self._store.hide_chain(id)
+                self._secrets.delete(id)
+                self._store.purge()
+            raise
+        with suppress(StorageError):  # the note is dropped at the next opening
+            self._secrets.settled(id)
+        return chain
+
+    def _require_not_held(self, id: BlockId) -> None:
+        if id in self._damaged:
+            raise LocalError("this chain is held here, and damaged", hint="Delete it: `node.delete_chain(id)`.")
+        if id in self._chains:
             raise LocalError("this chain is held here already", hint="Use `node.chain(id)`.")
-        if seed is not None:
-            self._keys.put(author_key_name(genesis.id), seed)
-        if secret is not None:
-            self._keys.put(_secret_key_name(genesis.id), secret.number.to_bytes(8, "big") + secret.key)
-        return self._start_chain(self._store.create_chain(genesis, name), signer)
+
+    def _open_chains(self, signers: Mapping[BlockId, Signer]) -> None:
+        """Opens the chains of the store. One that cannot be opened is set aside, with the reason: the others work."""
+        held = self._store.chains()
+        self._secrets.tidy(held)
+        for id in held:
+            try:
+                self._start_chain(self._store.chain(id), signers.get(id))
+            except StorageError as error:
+                self._damaged[id] = error
+        if self._store.device_changed and not self._damaged:  # else the next opening asks again, for all
+            self._store.acknowledge_device()
 
     def _start_chain(self, tables: ChainStore, signer: Signer | None) -> Chain:
         chain_id = tables.id
-        genesis = read_genesis(decode(tables.encoded([chain_id])[chain_id], chain_id))
-        engine = Engine(
-            genesis,
-            tables,
-            LoopOutlet(self._loop, self._service.chains, self._service.fault, chain_id),
-            random,
-            self._budget,
-        )
-        author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=self._store.device_changed)
-        chain = self._chains[chain_id] = Chain(self, engine, author, self._layers, self._tables_of)
+        genesis = _genesis_of(tables)
+        outlet = LoopOutlet(self._loop, self._service.chains, self._service.fault, chain_id)
+        engine = Engine(genesis, tables, outlet, random, self._budget)
+        is_copy, known = self._store.device_changed, partial(self._known_peers, chain_id)
+        author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=is_copy, known_peers=known)
+        chain = Chain(self, engine, author, self._layers, self._tables_of)
         if self._layers:
             engine.listen(partial(self._tell_other_chains, chain_id))
         keys = self._keys_of(chain_id, genesis.policy)
         admits = self._admits_of(genesis.policy)
-        self._loop.post(lambda: self._service.add(ChainService(self._service.shared, engine, keys, admits)))
         self._reception.open(genesis, tables)
+        self._chains[chain_id] = chain
+        self._loop.post(lambda: self._service.add(ChainService(self._service.shared, engine, keys, admits)))
         return chain
+
+    def _known_peers(self, id: BlockId) -> int:
+        service = self._service.chains.get(id)
+        return 0 if service is None else service.known_peers
 
     def _tables_of(self, id: BlockId) -> ChainStore | None:
         chain = self._chains.get(id)
@@ -360,7 +448,16 @@ class Node:
         if isinstance(change, Arrived):
             for chain in tuple(self._chains.values()):
                 if chain.id != id:
-                    self._spawn(partial(self.run_in_thread, partial(chain.judging.resolved, id)))
+                    self._spawn(partial(self._tell, chain, id))
+
+    async def _tell(self, chain: Chain, other: BlockId) -> None:
+        """Another chain took blocks; what a refusing disk or a deleted chain leaves undone here is not worth the node."""
+        try:
+            await self.run_in_thread(partial(chain.judging.resolved, other))
+        except StorageError as error:
+            self._service.shared.disk_error = error
+        except (ClosedError, NotFoundError):
+            return
 
     def _admits_of(self, policy: Policy) -> Callable[[bytes], bool]:
         """Whether a node key may read. Who is a member of an identity is for the layer above to say."""
@@ -376,12 +473,7 @@ class Node:
         return ChainKeys(id, self._secret_of(id) or ChainSecret(0, os.urandom(SECRET_BYTES)))
 
     def _secret_of(self, id: BlockId) -> ChainSecret | None:
-        kept = self._keys.get(_secret_key_name(id))
-        if kept is not None and len(kept) != 8 + SECRET_BYTES:
-            raise StorageError(
-                "a chain's secret is damaged", hint="Put its key file back from a backup, or delete the chain."
-            )
-        return None if kept is None else ChainSecret(int.from_bytes(kept[:8], "big"), kept[8:])
+        return self._secrets.secret(id)
 
     # --- the network ---------------------------------------------------------------------------------------------
 
@@ -418,7 +510,7 @@ class Node:
         async def dial() -> None:
             try:
                 await self._service.wait_up()
-                pending.resolve(await self._network.connect(wanted))
+                pending.resolve((await self._network.connect(wanted)).peer)
             except WalytisError as error:
                 pending.fail(error)
 
@@ -470,8 +562,8 @@ class Node:
         """Runs a job in one of the node's worker threads; in the loop."""
         return await self._service.shared.workers.run(job)
 
-    def _spawn(self, function: Callable[[], object]) -> None:
-        self._loop.post(lambda: self._nursery.start_soon(function))  # type: ignore[arg-type]
+    def _spawn(self, function: Callable[[], Awaitable[object]]) -> None:
+        self._loop.spawn(function)
 
     # --- joining -------------------------------------------------------------------------------------------------
 
@@ -480,7 +572,8 @@ class Node:
     ) -> Pending[Chain]:
         """Joins a chain; the result comes when what the inviter holds is held here.
 
-        While the inviter is offline the join waits: `progress()` says so. Cancelling undoes what was begun.
+        While the inviter is offline the join waits: `progress()` says so. Cancelling undoes what was begun; so does
+        cancelling a task that awaits it, as ``asyncio.wait_for`` does.
 
         Args:
             invitation: The invitation, or its URI.
@@ -494,8 +587,7 @@ class Node:
         """
         self.require_open()
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
-        if ticket.chain_id in self._chains:
-            raise LocalError("this chain is held here already", hint="Use `node.chain(id)`.")
+        self._require_not_held(ticket.chain_id)
         if ticket.issuer == self.signer.key[2:]:
             raise LocalError("this is an invitation of this very node", hint="Use it on another node.")
         if ticket.expires is not None and ticket.expires <= time.time():
@@ -510,18 +602,15 @@ class Node:
     async def ask_issuer(self, ticket: Invitation, author: Signer) -> tuple[Grant, str]:
         """Asks the issuer to be let in; gives the grant and the issuer's peer id."""
         await self._service.wait_up()
-        peer = await self._network.connect(ticket.addresses)
+        peer = (await self._network.connect(ticket.addresses)).peer
         return await ask_to_join(self._network, peer, ticket, self.signer, author), peer
 
-    def adopt(self, grant: Grant, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
-        """Adds the chain of a grant."""
+    def adopt(self, grant: Grant, issuer: str, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
+        """Adds the chain of a grant: all of it, or nothing."""
+        admit, given = grant.admit and grant.admit.id, None if signer is None else signer.key
         with self._naming:
-            chain = self._add_chain(grant.genesis, self._free_name(name), grant.secret, seed, signer)
-        if grant.admit is not None:
-            chain.own_author.set_start(grant.admit.id)
-        if signer is not None:
-            chain.own_author.set_unsure()
-        return chain
+            values = first_values(given=given, admit=admit, issuer=issuer)
+            return self._add_chain(grant.genesis, self._free_name(name), grant.secret, seed, signer, values)
 
     def _free_name(self, name: str) -> str:
         taken = set(self._store.chains().values())
@@ -582,8 +671,26 @@ def _app_data(data: bytes) -> bytes:
     return data
 
 
-def _secret_key_name(id: BlockId) -> str:
-    return f"secret-{id}"
+def _not_found(name_or_id: str | BlockId) -> NotFoundError:
+    return NotFoundError(f"there is no chain called {name_or_id!s} here")
+
+
+def _genesis_of(tables: ChainStore) -> Genesis:
+    """The first block, checked against its id. Raises `StorageError` when it is damaged."""
+    encoded = tables.encoded([tables.id]).get(tables.id)
+    try:
+        block = None if encoded is None else decode(encoded)
+        if block is not None and block.id == tables.id:
+            return read_genesis(block)
+    except RemoteError as error:
+        raise _damaged_genesis() from error
+    raise _damaged_genesis()
+
+
+def _damaged_genesis() -> StorageError:
+    return StorageError(
+        "the chain's first block is damaged", hint="Restore a backup; or delete the chain here, and join it again."
+    )
 
 
 def _embedded(store: SqliteStore) -> Network:

@@ -1,8 +1,12 @@
-"""`Pending`: the result of something that waits for the network. One object for threads, asyncio and callbacks."""
+"""`Pending`: the result of something that waits for the network. One object for threads, asyncio and callbacks.
+
+Invariant: it ends once, by a result, an error or a cancellation, whoever comes first of however many threads.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -24,6 +28,10 @@ class PendingProgress(NamedTuple):
 class Pending(Generic[T]):
     """A result that is not there yet. `result(timeout)` waits in a thread, ``await`` in a running asyncio loop.
 
+    A `result` that runs out of time leaves the operation going on. Cancelling a task that awaits cancels the operation,
+    as asyncio has it: ``asyncio.wait_for(node.join(uri), 10)`` undoes the join when time is up. To wait
+    without that, shield it: ``asyncio.wait_for(asyncio.shield(pending), 10)``.
+
     >>> pending = Pending[int]()
     >>> pending.resolve(7)
     >>> pending.result(timeout=1)
@@ -34,6 +42,8 @@ class Pending(Generic[T]):
         self._future: Future[T] = Future()
         self._progress = PendingProgress(0, 0, "starting")
         self._on_cancel = on_cancel
+        self._lock = threading.Lock()
+        self._is_settled = False
 
     def result(self, timeout: float | None = None) -> T:
         """Waits for the result.
@@ -57,12 +67,23 @@ class Pending(Generic[T]):
             raise ClosedError("this was cancelled") from error
 
     def __await__(self) -> Generator[None, None, T]:
-        return asyncio.wrap_future(self._future).__await__()
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T:
+        try:
+            return await asyncio.shield(asyncio.wrap_future(self._future))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # not the awaiting task was cancelled, but the operation
+                raise ClosedError("this was cancelled") from None
+            await asyncio.get_running_loop().run_in_executor(None, self.cancel)  # undoing may take the disk a while
+            raise
 
     def cancel(self) -> bool:
         """Gives up, and undoes what was begun. Returns False when there is a result already."""
-        if self._future.done() or not self._future.cancel():
+        if not self._settle():
             return False
+        self._future.cancel()
         if self._on_cancel is not None:
             self._on_cancel()
         return True
@@ -83,10 +104,16 @@ class Pending(Generic[T]):
 
     def resolve(self, value: T) -> None:
         """Gives the result; ignored once there is one."""
-        if not self._future.done() and self._future.set_running_or_notify_cancel():
+        if self._settle():
             self._future.set_result(value)
 
     def fail(self, error: Exception) -> None:
         """Gives an error; ignored once there is a result."""
-        if not self._future.done() and self._future.set_running_or_notify_cancel():
+        if self._settle():
             self._future.set_exception(error)
+
+    def _settle(self) -> bool:
+        """Whether the caller is the one that ends it."""
+        with self._lock:
+            is_first, self._is_settled = not self._is_settled, True
+        return is_first

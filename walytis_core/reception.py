@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from walytis_core.admission import Invitations, Inviter, answer_join
+from walytis_core.boundary import for_peer
 from walytis_core.chain import Chain
 from walytis_core.cid import BlockId
 from walytis_core.invitation import invitation_id
@@ -69,11 +70,13 @@ class Reception:
             return
         self._under_way[peer] += 1
         try:
-            fault = await answer_join(stream, self._node, shared.network, self._terms_of, self._inviter, shared.workers)
+            with for_peer(peer, "a join", self._service.fault, self._service.note_disk):
+                terms, inviter = self._terms_of, self._inviter
+                fault = await answer_join(stream, self._node, shared.network, terms, inviter, shared.workers)
+                if fault is not None:
+                    raise fault
         finally:
             self._under_way -= Counter((peer,))  # and forgets those with none
-        if fault is not None:
-            self._service.fault(fault.reason, peer)
 
     def _terms_of(self, invitation: bytes) -> Terms | None:
         chain = self._chains.get(self._expected.get(invitation, BlockId()))

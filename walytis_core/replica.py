@@ -86,7 +86,8 @@ class Replica:
         self._heard: dict[bytes, int] = {}  # forks that the channel has just told us of
         self._fetching = Fetching()
         self._answers = self._table()
-        self._corrupt: set[BlockId] = set(held.corrupt())
+        self._corrupt = self.sync.damaged
+        self._corrupt.update(held.corrupt())
 
     def begin(self) -> list[Effect]:
         """What is to be done when the replica starts."""
@@ -127,7 +128,7 @@ class Replica:
             case Settle():
                 return self._settle(held)
             case PeerSeen(peer):
-                return [*self.sync.seen(peer, held), *self._ask_corrupt()]
+                return [*self.sync.seen(peer, held), *(self.sync.repair() if self._corrupt else [])]
             case PeerLost(peer):
                 return [*self.sync.lost(peer, held, now_s), *self._fetching.lost(peer, self._peers())]
             case _:
@@ -197,20 +198,12 @@ class Replica:
     def _sweep_later(self, parked: int) -> list[Effect]:
         return [SetTimer("sweep", Limits.sweep_s)] if parked else []
 
-    def _ask_corrupt(self) -> list[Effect]:
-        peers = self._peers()
-        return (
-            [Send(peers[0], Want(tuple(sorted(self._corrupt)[: Limits.max_ids_per_message])))]
-            if (peers and self._corrupt)
-            else []
-        )
-
     def _wanted(self, event: Corrupt | Fetch) -> list[Effect]:
         """Something that was not asked for by a peer is wanted from peers."""
         if isinstance(event, Fetch):
             return self._fetching.want(event.cids, self._peers())
         self._corrupt.update(event.ids)
-        return self._ask_corrupt()
+        return self.sync.repair()
 
     # --- messages and timers -------------------------------------------------------------------------------------
 
@@ -292,7 +285,11 @@ class Replica:
                 left = self.members.parking.sweep()
                 return [SetTimer("sweep", Limits.sweep_s)] if left else []
             case _:
-                return self.sync.pump(name.removeprefix("pump "), held)
+                return self._fired_for_peer(name, held, now_s)
+
+    def _fired_for_peer(self, name: str, held: ChainStore, now_s: float) -> list[Effect]:
+        what, _, peer = name.partition(" ")
+        return self.sync.answer(peer, held, now_s) if what == "answer" else self.sync.pump(peer, held)
 
     def _peers(self) -> list[str]:
         return sorted(self.sync.links)

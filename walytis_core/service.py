@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
 
-from walytis_core.chain_service import ChainService, Shared
-from walytis_core.errors import Reason, RemoteError, UnavailableError
+from walytis_core.boundary import for_peer
+from walytis_core.chain_service import ChainService
+from walytis_core.errors import Reason, StorageError, UnavailableError
 from walytis_core.handshake import ENTROPY_BYTES, Ends, Responder
 from walytis_core.limits import Limits
+from walytis_core.loop import Tasks
 from walytis_core.manners import Manners
 from walytis_core.network.port import Network, Stream
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_responder
+from walytis_core.shared import Shared
 from walytis_core.signer import Signer
 from walytis_core.timers import Timers
 from walytis_core.workers import Workers
@@ -49,12 +52,14 @@ class Service:
         self.is_up = trio.Event()
         self._is_settled = trio.Event()
         self._streams: Counter[str] = Counter()
+        self._tasks = Tasks()
+        self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self, seed: bytes) -> None:
         """Runs the network and all chains until cancelled."""
         self._network.serve(SYNC_PROTOCOL, self._accept)
-        async with self._network.running(seed), trio.open_nursery() as nursery:
-            self._nursery = nursery
+        self._token = trio.lowlevel.current_trio_token()
+        async with self._network.running(seed), self._tasks.open() as nursery:
             nursery.start_soon(self.shared.timers.run)
             nursery.start_soon(self._watch, self._network.watch())
             nursery.start_soon(self._tick)
@@ -78,8 +83,7 @@ class Service:
     def add(self, chain: ChainService) -> None:
         """A chain is there; in the loop."""
         self.chains[chain.keys.chain_id] = chain
-        if self.is_up.is_set():
-            self._nursery.start_soon(chain.run)
+        self._tasks.start(chain.run)  # those that come before the network are started with it
 
     def remove(self, chain_id: bytes) -> None:
         """A chain is gone; in the loop."""
@@ -87,19 +91,29 @@ class Service:
         if chain is not None:
             chain.close()
 
-    def spawn(self, function: Callable[[], object]) -> None:
-        """Runs an async function as a task of the service."""
-        self._nursery.start_soon(function)  # type: ignore[arg-type]
-
     # --- peers that misbehave --------------------------------------------------------------------------------------
 
     def fault(self, reason: Reason, peer: str) -> None:
-        """Counts what a peer did wrong; after too much it is dropped and kept out for a while. In the loop."""
-        if self.manners.fault(reason, peer, trio.current_time()) and self.is_up.is_set():
+        """Counts what a peer did wrong; after too much it is dropped and kept out for a while. From any thread."""
+        try:
+            trio.lowlevel.current_trio_token()
+        except RuntimeError:  # elsewhere than in the loop
+            if self._token is not None:
+                with suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(self._count, reason, peer)
+            return
+        self._count(reason, peer)
+
+    def _count(self, reason: Reason, peer: str) -> None:
+        if self.manners.fault(reason, peer, trio.current_time()):
             for chain in self.chains.values():
                 if session := chain.sessions.get(peer):
                     session.close()
-            self._nursery.start_soon(self._drop, peer)
+            self._tasks.start(self._drop, peer)
+
+    def note_disk(self, error: StorageError) -> None:
+        """The disk refused; in the loop."""
+        self.shared.disk_error = error
 
     def is_kept_out(self, peer: str) -> bool:
         """Whether nothing is taken from a peer now."""
@@ -119,7 +133,7 @@ class Service:
             self._tick_all()
             for peer in self._network.connected():
                 if self.is_kept_out(peer):  # it came back between two events
-                    self._nursery.start_soon(self._drop, peer)
+                    self._tasks.start(self._drop, peer)
 
     def _tick_all(self) -> None:
         for chain in self.chains.values():
@@ -130,9 +144,9 @@ class Service:
             for chain in self.chains.values():
                 chain.moved(peer, is_there)
             if is_there and self.is_kept_out(peer):
-                self._nursery.start_soon(self._drop, peer)
+                self._tasks.start(self._drop, peer)
             elif is_there:
-                self._nursery.start_soon(self._look_soon)
+                self._tasks.start(self._look_soon)
 
     async def _look_soon(self) -> None:
         for delay_s in _SOON_S:
@@ -146,25 +160,21 @@ class Service:
             return
         self._streams[peer] += 1
         try:
-            frames = Frames(stream)
-            ends = Ends(peer, self._network.peer_id)
-            candidates = [chain.candidate for chain in self.chains.values()]
-            try:
-                session = await open_as_responder(
-                    frames, Responder(self.shared.node, candidates, ends, os.urandom(ENTROPY_BYTES))
-                )
-            except RemoteError as error:
-                self.fault(error.reason, peer)
-                return
-            except UnavailableError:
-                return
-            chain = self.chains.get(session.chain_id)
-            if chain is not None and chain.is_running and len(chain.sessions) < Limits.sessions_per_chain:
-                opened = SyncSession(
-                    chain.engine, frames, session, ends.initiator, chain.workers, self.shared.screeners
-                )
-                await chain.attach(opened)
+            with for_peer(peer, "a sync stream", self.fault, self.note_disk):
+                await self._answer(stream)
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
                 del self._streams[peer]
+
+    async def _answer(self, stream: Stream) -> None:
+        frames = Frames(stream)
+        ends = Ends(stream.peer, self._network.peer_id)
+        candidates = [chain.candidate for chain in self.chains.values()]
+        machine = Responder(self.shared.node, candidates, ends, os.urandom(ENTROPY_BYTES))
+        session = await open_as_responder(frames, machine)
+        chain = self.chains.get(session.chain_id)
+        if chain is not None and chain.is_running and len(chain.sessions) < Limits.sessions_per_chain:
+            await chain.attach(
+                SyncSession(chain.engine, frames, session, ends.initiator, chain.workers, self.shared.screeners)
+            )

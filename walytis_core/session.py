@@ -177,8 +177,8 @@ class SyncSession:
         self.disk_error: StorageError | None = None
         self.on_peers: Callable[[Peers], None] = lambda _peers: None
         """Told, in the loop, which peers of the chain the other end knows."""
-        self.introduced: set[str] = set()
-        """The peers that the other end was told of."""
+        self.introduced: dict[str, float] = {}
+        """The peers that the other end was told of, and when."""
         self.opened_at = trio.current_time()
 
     def send(self, message: Message) -> None:
@@ -218,10 +218,12 @@ class SyncSession:
                         pass
                     nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                await self._frames.stream.close()
-                await self._in_thread(partial(self._engine.handle, PeerLost(self.peer)))
-            self.ended.set()
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._frames.stream.close()
+                    await self._in_thread(partial(self._engine.handle, PeerLost(self.peer)))
+            finally:
+                self.ended.set()  # whatever happened: the next session with this peer waits for it
         return fault
 
     # --- reading -------------------------------------------------------------------------------------------------

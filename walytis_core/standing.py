@@ -31,6 +31,14 @@ class Void:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed(Void):
+    """`Layer.step` failed on a block that `check` obeys. Inside a fold alone: users see `Void`.
+
+    Not final, since it depends on the state: it is tried again whenever the fold goes back below the block.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Whether the block counts depends on blocks of a chain, which are not held here yet.
 
@@ -51,6 +59,8 @@ OBEYED = Obeyed()
 def to_value(standing: Standing) -> Value:
     """A standing as data."""
     match standing:
+        case Failed(reason):
+            return [reason]
         case Void(reason):
             return reason
         case Wait(chain, heads):
@@ -66,6 +76,8 @@ def from_value(value: Value) -> Standing:
             return OBEYED
         case str():
             return Void(value)
+        case [str() as reason]:
+            return Failed(reason)
         case [bytes() as chain, *heads]:
             return Wait(BlockId(chain), tuple(BlockId(head) for head in heads if isinstance(head, bytes)))
         case _:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from walytis_core.asking import Asking
+from walytis_core.asking import Asking, Cause
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
@@ -49,6 +49,7 @@ class Sync:
 
     Attributes:
         gossips: Whether there are peers on the channel beyond those with a link.
+        damaged: Members whose bytes are spoilt and wanted again.
     """
 
     members: Members
@@ -56,6 +57,8 @@ class Sync:
     gossips: bool = True
     links: dict[str, Link] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
+    damaged: set[BlockId] = field(default_factory=set)
+    _to_repair: list[BlockId] = field(default_factory=list)
     _asking: Asking = field(default_factory=Asking)
     _is_asking_soon: bool = False
     _has_pulled: bool = False
@@ -176,13 +179,27 @@ class Sync:
         return [Send(peer, Differ(tuple(sorted(self.members.frontier.differing(message.hashes)))))]
 
     def pull(self, peer: str, message: Pull, held: ChainStore, now_s: float) -> list[Effect]:
-        """A peer pulls: it is sent what it lacks, and shows what we lack."""
+        """A peer pulls: it is sent what it lacks, and shows what we lack; now, or when its next answer is due."""
         link = self.links.get(peer)
+        if link is not None and link.pulled is not None:
+            return [Reject(Reason.OVER_BUDGET, peer)]
         theirs = link.add_part(message) if link else None
         if link is None or theirs is None:
             return []
-        own = self.members.frontier
-        link.answer(theirs, message.buckets, own, held)
+        link.pulled = theirs, message.buckets
+        if now_s >= link.answer_from_s:
+            return self.answer(peer, held, now_s)
+        return [SetTimer(f"answer {peer}", link.answer_from_s - now_s)]
+
+    def answer(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
+        """Answers the last pull of a peer. Not at any rate: it costs us more than the peer."""
+        link = self.links.get(peer)
+        if link is None or link.pulled is None:
+            return []
+        (theirs, buckets), link.pulled = link.pulled, None
+        looked_up = link.answer(theirs, buckets, self.members.frontier, held)
+        cost_s = Limits.pull_interval_per_author_s * (looked_up + len(theirs))
+        link.answer_from_s = now_s + min(Limits.pull_interval_s + cost_s, Limits.pull_interval_max_s)
         effects = self._compare_branches(link, theirs, held)
         effects.extend(self.pump(peer, held))
         ahead = any(self._could_lack(author, entry) for author, entry in theirs.items())
@@ -217,7 +234,7 @@ class Sync:
         if pulling is None:
             return []
         if not self.turns.is_slow(now_s):
-            return [SetTimer("pull", Limits.pull_turn_s)]
+            return [*self.ask_missing(), SetTimer("pull", Limits.pull_turn_s)]
         self._has_pulled = self._has_pulled or pulling.taken > 0
         self.turns.end(now_s, equal=False)
         if pulling.peer in self.links:
@@ -285,7 +302,7 @@ class Sync:
         """A peer named blocks that it has just learnt."""
         known = held.known(ids)
         new = [id for id in ids if id not in known and id not in self.members.parking]
-        return self._want(peer, [id for id in new if self._asking.add(id, peer)])
+        return self._want(peer, [id for id in new if self._asking.add(id, Cause.ANNOUNCED, peer, peer)])
 
     def came(
         self, peer: str, why: Why, blocks: Sequence[Block], taken: int, parked: int, held: ChainStore, now_s: float
@@ -294,18 +311,17 @@ class Sync:
         link = self.links.get(peer)
         for block in blocks:
             self._asking.came(block.id)
-            if link is not None:
+            if link is not None and block.author in self.members.frontier:  # else a peer could fill memory with authors
                 link.has(block.author, block.seq)
-        if self.turns.pulling is not None:
-            if not self.turns.is_pulling(peer) or why is not Why.PULLED:
-                return []
+        if self.turns.pulling is not None and self.turns.is_pulling(peer) and why is Why.PULLED:
             self.turns.pulling.taken += taken
             return [Notify(Progress(peer, held.count + taken, link.count if link else 0))] if taken else []
+        more = self._ask_damaged() if self._to_repair and not self._asking.count(Cause.DAMAGED) else []
         if not parked:
-            return []
+            return more
         if why is Why.ASKED:
-            return self.want_pull(peer, held, now_s)
-        return [] if self._is_asking_soon else self._ask_soon()
+            return [*more, *self.want_pull(peer, held, now_s)]
+        return more if self._is_asking_soon else [*more, *self._ask_soon()]
 
     def learnt(self, peer: str) -> None:
         """A peer showed us a fork: no blocks, but its pull is not fruitless."""
@@ -318,23 +334,48 @@ class Sync:
         return [SetTimer("missing", Limits.ask_delay_s * (1 + self.random()))]
 
     def ask_missing(self) -> list[Effect]:
-        """Asks for blocks that parked ones lack: the peers that sent these, or any."""
+        """Asks for blocks that parked ones lack: the peers that sent these, or any.
+
+        A pull under way brings most of it: while it is young nothing is asked for, then only what others' blocks lack.
+        """
         self._is_asking_soon = False
-        if self.turns.pulling is not None:
+        pulling = self.turns.pulling
+        if pulling is not None and not pulling.looks:
             return []
         wanted: dict[str, list[BlockId]] = {}
         contacts: set[str] = set()
-        for id in sorted(self.members.parking.needed()):
-            if id in self._asking:
+        for id in self.members.parking.lacking():
+            if self._asking.count(Cause.LACKING) >= Limits.asked_at_once:
+                break
+            senders = self.members.parking.senders(id) - ({pulling.peer} if pulling is not None else set())
+            if not senders or id in self._asking:
                 continue
-            senders = self.members.parking.senders(id)
             linked = sorted(senders & self.links.keys()) or sorted(self.links)
-            if linked and self._asking.add(id, None):
-                wanted.setdefault(linked[int(self.random() * len(linked))], []).append(id)
-            elif not linked:
-                contacts.update(sorted(senders)[:1])
-        wants = [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
-        return [*wants, *(Contact(peer) for peer in sorted(contacts))]
+            if not linked:
+                contacts.add(min(senders))
+                continue
+            peer = linked[int(self.random() * len(linked))]
+            if self._asking.add(id, Cause.LACKING, min(senders), peer):
+                wanted.setdefault(peer, []).append(id)
+        return [*self._want_all(wanted), *(Contact(peer) for peer in sorted(contacts))]
+
+    def repair(self) -> list[Effect]:
+        """Asks for the damaged blocks, some at a time."""
+        self._to_repair = [id for id in sorted(self.damaged, reverse=True) if id not in self._asking]
+        return self._ask_damaged()
+
+    def _ask_damaged(self) -> list[Effect]:
+        peers = sorted(self.links)
+        wanted: dict[str, list[BlockId]] = {}
+        while peers and self._to_repair and self._asking.count(Cause.DAMAGED) < Limits.repaired_at_once:
+            id = self._to_repair.pop()
+            peer = peers[int(self.random() * len(peers))]
+            if id in self.damaged and self._asking.add(id, Cause.DAMAGED, "", peer):
+                wanted.setdefault(peer, []).append(id)
+        return self._want_all(wanted)
+
+    def _want_all(self, wanted: Mapping[str, Sequence[BlockId]]) -> list[Effect]:
+        return [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
 
     def _want(self, peer: str, ids: Sequence[BlockId]) -> list[Effect]:
         effects: list[Effect] = [Send(peer, Want(portion)) for portion in split_ids(ids)]
@@ -346,14 +387,15 @@ class Sync:
     def ask_again(self) -> list[Effect]:
         """Asks other peers for what was asked for and did not come; gives up after a few times."""
         self._asking.is_timed = False
-        retry, given_up = self._asking.again(self.members.parking.needed())
+        retry, given_up = self._asking.again(self.members.parking.needed() | self.damaged)
         for id in given_up:
-            self.members.parking.refused(id)
+            if id not in self.damaged:
+                self.members.parking.refused(id)
         peers = sorted(self.links)
         wanted: dict[str, list[BlockId]] = {}
         for id in retry if peers else ():
-            wanted.setdefault(peers[int(self.random() * len(peers))], []).append(id)
-        effects = [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
+            wanted.setdefault(self._asking.other(id, peers, self.random()), []).append(id)
+        effects = [*self._want_all(wanted), *self.ask_missing(), *self._ask_damaged()]
         if len(self._asking) and not self._asking.is_timed:
             self._asking.is_timed = True
             effects.append(SetTimer("want", 1.0))
@@ -440,7 +482,8 @@ class Sync:
 
     def interval(self) -> list[Effect]:
         """A Trickle interval is over: the next begins."""
-        return [SetTimer("trickle", self._trickle.begin(self.random()))]
+        again = self.repair() if self.damaged else []
+        return [*again, SetTimer("trickle", self._trickle.begin(self.random()))]
 
     def _digest(self, held: ChainStore) -> Digest:
         return Digest(self.members.frontier.digest(), held.count)

@@ -1,7 +1,7 @@
 """Turns: from whom we pull, and when.
 
 One pull at a time, so that nothing is sent twice. A peer whose pulls bring nothing is asked ever more rarely, also over a new
-stream; a pull that makes no good progress passes its turn on when another peer is due. So a peer that lies costs a bounded
+stream; a pull passes its turn on when another peer is due, the sooner the less it brings. So a peer that lies costs a bounded
 rate of fruitless pulls, and holds nobody else up for longer than a turn. Pure: it says when, `syncing.py` says what.
 """
 
@@ -21,15 +21,18 @@ class Pulling:
     Attributes:
         taken: What it brought: blocks taken, forks proven.
         idle: Looks in a row that saw nothing new.
+        looks: How often it was looked at.
     """
 
     peer: str
     taken: int = 0
     idle: int = 0
+    looks: int = 0
     _seen: int = 0
 
     def progress(self) -> int:
         """How much it brought since the last look."""
+        self.looks += 1
         new = self.taken - self._seen
         self._seen = self.taken
         self.idle = 0 if new else self.idle + 1
@@ -110,12 +113,17 @@ class Turns:
         return min((self.wait_s(peer, now_s) for peer in self.due), default=None)
 
     def is_slow(self, now_s: float) -> bool:
-        """Whether the pull under way is to end: with nothing new for long, or slow while another peer is due."""
+        """Whether the pull under way is to end: with nothing new for long; or, while another peer is due, when it had its share.
+
+        However much a peer sends, its turn ends: blocks cost their author nothing.
+        """
         if self.pulling is None:
             return False
         new = self.pulling.progress()
-        is_wanted = self.next(now_s) is not None
-        return self.pulling.idle >= Limits.pull_idle_turns or (is_wanted and new < Limits.pull_turn_blocks)
+        if self.next(now_s) is None:
+            return self.pulling.idle >= Limits.pull_idle_turns
+        looks = Limits.pull_looks if new < Limits.pull_good_blocks else Limits.pull_good_looks
+        return new < Limits.pull_turn_blocks or self.pulling.looks >= looks
 
     # --- the channel ---------------------------------------------------------------------------------------------
 

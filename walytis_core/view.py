@@ -22,11 +22,12 @@ from typing import Any, Final
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.entries import Entry
-from walytis_core.errors import NotFoundError, RemoteError
+from walytis_core.errors import NotFoundError
 from walytis_core.fold import Fold
 from walytis_core.folds import Folds
+from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
-from walytis_core.past import DamagedError, Headers, Others, Past
+from walytis_core.past import Headers, Others, Past
 from walytis_core.standing import OBEYED, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position, Query
 
@@ -35,7 +36,6 @@ UNFOLDED: Final = Void("its author forked, and nothing else builds on it")
 
 _PAGE: Final = 256  # rows read at once
 _SAVE_AFTER: Final = 1024  # rows: what a crash makes us read again
-_LONG: Final = Void("a payload of this layer must be inline")
 
 
 class View:
@@ -56,6 +56,7 @@ class View:
         self.layer = layer
         self._store = store
         self._others = others
+        self._guarded = Guarded(layer)
         self._headers = Headers(store)
         self._folds = Folds(layer, store)
         self._awaited: set[BlockId] = set()
@@ -111,7 +112,7 @@ class View:
 
     @property
     def value(self) -> Any:
-        """What `finish` makes of the state of a layer without `key`."""
+        """What `finish` makes of the state of a layer without `key`. Raises `LocalError` when `finish` fails."""
         return self.value_of(None)
 
     def state_of(self, key: Key) -> Any:
@@ -119,7 +120,7 @@ class View:
         return self._folds.get(key).state
 
     def value_of(self, key: Key) -> Any:
-        """What `finish` makes of the state of one part."""
+        """What `finish` makes of the state of one part. Raises `LocalError` when `finish` fails."""
         return self._folds.get(key).value
 
     def keys(self) -> Iterator[Key]:
@@ -130,7 +131,7 @@ class View:
     @property
     def removed(self) -> frozenset[bytes]:
         """The authors whose heads own blocks must not name."""
-        return frozenset() if self.layer.removed is None else self.layer.removed(self.value)
+        return frozenset() if self.layer.removed is None else self._guarded.removed(self._folds.get(None).finished)
 
     @property
     def awaited(self) -> frozenset[BlockId]:
@@ -153,8 +154,9 @@ class View:
         block = self._block(id)
         if block is None:
             return Wait(self._store.id, (id,))
-        known = self._folds.get(self.layer.key_of(block)).standing(_place(block))
-        return self._check(block) if known is None else known
+        key, failure = self._guarded.key_of(block)
+        known = self._folds.get(key).standing(_place(block))
+        return failure or self._check(block) if known is None else known
 
     # --- taking in and out ---------------------------------------------------------------------------------------
 
@@ -209,10 +211,11 @@ class View:
         """Puts a folded block into its fold; whether it was missing there."""
         if not self.layer.owns(block.type):
             return False
-        fold = self._folds.get(self.layer.key_of(block))
+        key, failure = self._guarded.key_of(block)
+        fold = self._folds.get(key)
         if fold.find(_place(block)) is not None:
             return False
-        standing = self._check(block)
+        standing = failure or self._check(block)
         if isinstance(standing, Wait):
             self._awaited.add(standing.chain)
         fold.put(Entry(_place(block), standing))
@@ -222,17 +225,11 @@ class View:
     def _take_out(self, id: BlockId) -> None:
         block = self._block(id)
         if block is not None and self.layer.owns(block.type):
-            self._folds.get(self.layer.key_of(block)).remove(_place(block))
+            key, _ = self._guarded.key_of(block)
+            self._folds.get(key).remove(_place(block))
 
     def _check(self, block: Block) -> Standing:
-        if block.content is not None and not self.layer.long_content:
-            return _LONG
-        try:
-            return self.layer.check(block, Past(self._headers, block.ancestors_named, self._others))
-        except RemoteError as error:
-            return Void(str(error))
-        except DamagedError as error:
-            return Wait(error.chain, (error.id,))
+        return self._guarded.check(block, Past(self._headers, block.ancestors_named, self._others))
 
     def _recheck(self, chain: BlockId | None) -> None:
         """Checks again what waits for a chain, or for any."""

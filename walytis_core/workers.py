@@ -13,6 +13,8 @@ from typing import Final, TypeVar
 import outcome
 import trio
 
+from walytis_core.errors import ClosedError
+
 T = TypeVar("T")
 
 _THREADS: Final = 24
@@ -51,7 +53,10 @@ class Workers:
     async def _run(self, job: Callable[[], T]) -> T:
         task = trio.lowlevel.current_task()
         token = trio.lowlevel.current_trio_token()
-        future = self._pool.submit(job)
+        try:
+            future = self._pool.submit(job)
+        except RuntimeError as error:  # the threads have ended with the node
+            raise ClosedError("the node was closed") from error
 
         def done(future: Future[T]) -> None:
             token.run_sync_soon(trio.lowlevel.reschedule, task, outcome.Value(future))

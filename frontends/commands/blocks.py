@@ -37,7 +37,7 @@ def append(
 
     From an argument, a file or standard input. It is on disk when this ends.
     """
-    with telling(as_json=json), _content(text, file) as content:
+    with telling(as_json=json, data_dir=data_dir), _content(text, file) as content:
         arguments = {"chain": chain, "topics": topic or [], "type": type, "wait": wait}
         directory = directory_of(data_dir)
         block = only(answers(directory, "append", arguments, online=wait is not None, content=content))
@@ -62,9 +62,7 @@ def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
         try:
             opened = file.open("rb")
         except OSError as error:
-            raise FailedError(
-                "NotFoundError", f"{file} cannot be read: {error.strerror}", "Check the path.", 3
-            ) from error
+            raise FailedError("NotFoundError", f"cannot read {file}: {error.strerror}", "Check the path.", 3) from error
         with opened:
             yield opened
     elif text is not None and text != "-":
@@ -93,7 +91,7 @@ def log(
     data_dir: DataDir = None,
 ) -> None:
     """Show the blocks of a chain."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         arguments: dict[str, Any] = {"chain": chain, "topic": topic, "type": type, "author": author}
         arguments |= {"after": since and moment(since, now()).isoformat(), "cursor": cursor, "limit": limit}
         arguments |= {"before": before and moment(before, now()).isoformat(), "newest_first": newest_first}
@@ -111,7 +109,7 @@ def follow(
     data_dir: DataDir = None,
 ) -> None:
     """Show blocks as they arrive, until Ctrl-C."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         arguments = {"chain": chain, "name": name, "topic": topic, "limit": limit}
         directory = directory_of(data_dir)
         _print_blocks(answers(directory, "follow", arguments, online=True, paced=True), as_json=json)
@@ -137,8 +135,10 @@ def show(
     data_dir: DataDir = None,
 ) -> None:
     """Show a block, or write its content out."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         arguments = {"chain": chain, "block": block}
+        if raw and json:
+            raise FailedError.usage("--raw writes the bytes and nothing else, so not --json", "Leave one of them out.")
         if raw:
             for piece in answers(directory_of(data_dir), "content", arguments):
                 sys.stdout.buffer.write(base64.b64decode(piece["base64"]))
@@ -163,7 +163,7 @@ def graph(
 
     A lane per author, time to the right. With --json, a line for each block and what it names.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         blocks = answers(directory_of(data_dir), "graph", {"chain": chain, "limit": limit})
         if json:
             for block in blocks:

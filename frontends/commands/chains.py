@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from frontends.failures import INTERRUPTED, FailedError
 from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
 from frontends.reach import answers
-from frontends.telling import only, telling, waiting, write_json
+from frontends.telling import on_directory, only, telling, waiting, write_json
 
 
 def create(
@@ -23,7 +24,7 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a new chain."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         arguments = {"name": name, "readers": readers, "invited_writers": invited_writers}
         chain = only(answers(directory_of(data_dir), "create", arguments, makes=True))
         if json:
@@ -36,14 +37,14 @@ def create(
 
 def list_chains(json: Json = False, data_dir: DataDir = None) -> None:
     """Show the chains of this directory."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         found = only(answers(directory_of(data_dir), "list", {}))
         if json:
             write_json(found)
             return
         from frontends.render import chains_table, terminal  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(chains_table(found["chains"]))
+        terminal().print(chains_table(found["chains"], functools.partial(on_directory, data_dir=data_dir)))
 
 
 def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
@@ -51,14 +52,14 @@ def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
 
     Peers, last contact, what waits for what, what was refused and why.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         found = only(answers(directory_of(data_dir), "status", {"chain": chain}))
         if json:
             write_json(found)
             return
         from frontends.render import status_page, terminal  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(status_page(found))
+        terminal().print(status_page(found, functools.partial(on_directory, data_dir=data_dir)))
 
 
 def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
@@ -66,7 +67,7 @@ def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
 
     Of one chain, or of all. Exit code 6 when something is wrong.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         with waiting("checking every block", quiet=json):
             report = only(answers(directory_of(data_dir), "verify", {"chain": chain}))
         if json:
@@ -89,7 +90,7 @@ def delete(
 
     Its blocks and keys are gone from here; other peers keep theirs.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         directory = directory_of(data_dir)
         if not yes:
             _confirm(chain, only(answers(directory, "list", {}))["chains"], may_ask=not json and sys.stdin.isatty())
@@ -97,11 +98,10 @@ def delete(
         if json:
             write_json(gone)
             return
-        from frontends.render import plain_text, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import many, plain_text, terminal  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(
-            f"Deleted {plain_text(gone['deleted']['name'])}: {gone['deleted']['blocks']} blocks.", markup=False
-        )
+        blocks = many(gone["deleted"]["blocks"], "block")
+        terminal().print(f"Deleted {plain_text(gone['deleted']['name'])}: {blocks}.", markup=False)
 
 
 def _confirm(chain: str, chains: list[dict[str, Any]], *, may_ask: bool) -> None:

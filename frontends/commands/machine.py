@@ -15,7 +15,7 @@ def run(
     listen: Annotated[
         list[str] | None,
         typer.Option(
-            help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4001; may be repeated.",
+            help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4711; may be repeated.",
             show_default="loopback only",
         ),
     ] = None,
@@ -29,7 +29,7 @@ def run(
 
     It serves peers, and the other commands through its local socket.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         from frontends.daemon import Daemon  # noqa: PLC0415 - loads the library
 
         daemon = Daemon(directory_of(data_dir), listen or [])
@@ -41,7 +41,7 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
 
     Says what to do about each thing that it finds. Exit code 6 when something must be done.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         from frontends.doctor import examine  # noqa: PLC0415 - loads all that it looks at
 
         findings = []

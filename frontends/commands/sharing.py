@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
+from frontends.failures import FailedError
 from frontends.options import ChainName, DataDir, Json, Timeout, directory_of, seconds
 from frontends.reach import answers
-from frontends.telling import only, telling, warn, write_json
+from frontends.telling import on_directory, only, telling, warn, write_json
 
-_NOBODY = "Nobody is online to honour it: keep `walytis run` going with this --data-dir."
+_NOBODY: Final = ("Nobody is online to honour it.", "Keep `walytis run` going.")
+_LOCAL: Final = (
+    "Only programs on this machine can use it: it holds no other address.",
+    "To be reached from elsewhere, keep `walytis run --listen /ip4/0.0.0.0/tcp/4711` going, and invite again.",
+)
 
 
 def invite(
@@ -31,7 +38,9 @@ def invite(
 
     Shows a QR code on a terminal; elsewhere standard output holds the invitation alone.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
+        if any_number and uses is not None:
+            raise FailedError.usage("it is for --uses so many, or for --any-number, not both", "Leave one of them out.")
         expires_s = None if expires is None else seconds(expires)
         uses = None if any_number else uses or 1
         arguments = {"chain": chain, "uses": uses, "expires_s": expires_s, "read_only": read_only}
@@ -39,19 +48,20 @@ def invite(
         if json:
             write_json(made)
             return
-        if not made["served"]:
-            warn(_NOBODY)
         if sys.stdout.isatty():
             from frontends.render import invitation_page, terminal  # noqa: PLC0415 - rich, for people only
 
             invitation_page(terminal(), made, with_code=qr)
         else:
             typer.echo(made["invitation"])
+        for holds, (sentence, hint) in ((made.get("local_only"), _LOCAL), (not made["served"], _NOBODY)):
+            if holds:
+                warn(sentence, on_directory(hint, data_dir))
 
 
 def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) -> None:
     """Show the invitations made here for a chain."""
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         found = only(answers(directory_of(data_dir), "invitations", {"chain": chain}))
         if json:
             write_json(found)
@@ -71,7 +81,7 @@ def revoke(
 
     Who has joined with it stays.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         gone = only(answers(directory_of(data_dir), "revoke", {"chain": chain, "invitation": invitation}))
         if json:
             write_json(gone)
@@ -90,23 +100,30 @@ def join(
 
     Waits while the inviter is offline, and says so. Ctrl-C gives up and leaves nothing behind.
     """
-    with telling(as_json=json):
+    with telling(as_json=json, data_dir=data_dir):
         text = sys.stdin.read() if invitation == "-" else invitation
+        check = functools.partial(_require_invitation, text)
         arguments = {"invitation": text, "name": name, "timeout": timeout}
-        steps = answers(directory_of(data_dir), "join", arguments, online=True, makes=True)
+        steps = answers(directory_of(data_dir), "join", arguments, online=True, makes=True, check=check)
         if json:
             for step in steps:
                 write_json(step, compact=True)
         else:
-            _show_join(steps)
+            _show_join(steps, data_dir)
 
 
-def _show_join(steps: Iterator[dict[str, Any]]) -> None:
+def _require_invitation(text: str) -> None:
+    from walytis_core import Invitation  # noqa: PLC0415 - called where the library is needed
+
+    Invitation.parse(text)
+
+
+def _show_join(steps: Iterator[dict[str, Any]], data_dir: Path | None) -> None:
     from frontends.render import JoinPage, terminal  # noqa: PLC0415 - rich, for people only
 
     with JoinPage(terminal(to_stderr=True)) as page:
         for step in steps:
             if step["event"] == "joined":
-                page.joined(step)
+                page.joined(step, functools.partial(on_directory, data_dir=data_dir))
             else:
                 page.progress(step)

@@ -1,15 +1,17 @@
 """The input of the demo: a folder's files, cut into parts, dealt to three peers; and how they are put together again.
 
 A file becomes blocks with the topics `file:<label>` and `part:<i>/<n>`; one above the inline limit becomes one block of
-long content, smaller ones are cut so that there are enough blocks for a picture. Invariants: every byte of every file
-is in exactly one part; the victim's share has at least `MIN_SHARE` parts, so that it can be killed between 20 and 80 %
-of it. Pure but for reading the input.
+long content, smaller ones are cut so that there are enough blocks for a picture. Where that gives too few blocks, all
+are cut finer; where there are too few bytes to cut, the files are appended again as copies. Invariants: every byte of
+every file, and of every copy, is in exactly one part; each share has at least `MIN_SHARE` parts, so that the victim can
+be killed between 20 and 80 % of its own. Pure but for reading the input.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ PEERS: Final = ("alice", "bob", "carol")
 VICTIM: Final = "carol"
 INLINE_BYTES: Final = 32 * 1024  # Limits.max_payload_bytes, which a test compares
 MIN_SHARE: Final = 10
+_MIN_PARTS: Final = MIN_SHARE * len(PEERS)
 _AIM_BLOCKS: Final = 90
 _MIN_PART, _MAX_PART = 32, 16 * 1024
 _MAX_LABEL: Final = 200  # bytes; a topic has at most 256
@@ -53,6 +56,12 @@ class Plan:
 
     files: Sequence[InputFile]
     shares: Mapping[str, Sequence[Part]]
+
+    @property
+    def long(self) -> list[str]:
+        """The labels of the files with parts above the inline limit."""
+        found = {part.file for share in self.shares.values() for part in share if part.size > INLINE_BYTES}
+        return [self.files[number].label for number in sorted(found)]
 
     @property
     def parts(self) -> int:
@@ -88,18 +97,48 @@ def default_folder() -> Path | None:
     return root / "docs" if (root / "pyproject.toml").is_file() and (root / "docs").is_dir() else None
 
 
-def gather(folder: Path) -> list[tuple[str, Path]]:
-    """The files below a folder, with their names, in order.
+class Gathered(NamedTuple):
+    """The files below a folder, with their names, in order; and how many links and special files were passed over."""
+
+    files: list[tuple[str, Path]]
+    skipped: int
+
+
+def gather(folder: Path) -> Gathered:
+    """Looks for the files below a folder.
 
     Raises:
-        FailedError: It is no folder, or holds no files.
+        FailedError: It is no folder, holds no files, or something in it cannot be read.
     """
     if not folder.is_dir():
-        raise FailedError.usage(f"{folder} is no folder", "Name a folder with files in it.")
-    found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        raise FailedError.usage(f"there is no folder {folder}", "Name a folder with files in it.")
+    found, skipped = [], 0
+    try:
+        for path in _below(folder):
+            if path.is_symlink() or not path.is_file():
+                skipped += 1
+                continue
+            path.open("rb").close()  # now, rather than in the middle of the demo
+            found.append((path.relative_to(folder).as_posix(), path))
+    except OSError as error:
+        raise _unreadable(error) from error
     if not found:
-        raise FailedError.usage(f"{folder} holds no files", "Name a folder with files in it.")
-    return sorted((path.relative_to(folder).as_posix(), path) for path in found)
+        raise FailedError.usage(f"there are no files in {folder}", "Name a folder with files in it.")
+    return Gathered(sorted(found), skipped)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that is below a folder but folders; links are not followed."""
+    for inside in sorted(folder.iterdir()):
+        if inside.is_dir() and not inside.is_symlink():
+            yield from _below(inside)
+        else:
+            yield inside
+
+
+def _unreadable(error: OSError) -> FailedError:
+    hint = "Allow it to be read, or take it out of the folder."
+    return FailedError.usage(f"cannot read {os.fsdecode(error.filename)}: {error.strerror}", hint)
 
 
 def shipped(into: Path) -> list[tuple[str, Path]]:
@@ -127,22 +166,35 @@ def make_plan(files: Sequence[tuple[str, Path]]) -> Plan:
     """Cuts files into parts and deals them to the peers.
 
     Raises:
-        FailedError: A file cannot be read, or all together are too small to deal.
+        FailedError: A file cannot be read.
     """
     try:
         inputs = [InputFile(str(path.resolve()), label_of(name), path.stat().st_size) for name, path in files]
     except OSError as error:
-        raise FailedError.usage(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise _unreadable(error) from error
     small = sum(file.size for file in inputs if file.size <= INLINE_BYTES)
     part_bytes = min(max(small // _AIM_BLOCKS, _MIN_PART), _MAX_PART)
-    by_file = [list(_cut(number, file.size, part_bytes)) for number, file in enumerate(inputs)]
-    plan = Plan(inputs, _deal(by_file))
-    if len(plan.shares[VICTIM]) < MIN_SHARE:
-        hint = (
-            f"The demo needs enough for {3 * MIN_SHARE} blocks: about {3 * MIN_SHARE * _MIN_PART} bytes in small files."
-        )
-        raise FailedError.usage("the input is too small to share among three", hint)
-    return plan
+    by_file = [list(_cut(number, file.size, _step(file.size, part_bytes))) for number, file in enumerate(inputs)]
+    if sum(map(len, by_file)) < _MIN_PARTS:
+        step = max(sum(file.size for file in inputs) // _MIN_PARTS, 1)
+        inputs = _with_copies(inputs, step)
+        by_file = [list(_cut(number, file.size, min(step, file.size))) for number, file in enumerate(inputs)]
+    return Plan(inputs, _deal(by_file))
+
+
+def _with_copies(inputs: Sequence[InputFile], step: int) -> list[InputFile]:
+    """The files and, where they make too few parts of `step` bytes, copies of them under labels of their own."""
+    once = sum(_count(file.size, step) for file in inputs)
+    taken = {file.label for file in inputs}
+    every = list(inputs)
+    for number in range(2, -(-_MIN_PARTS // once) + 1):
+        for file in inputs:
+            label = label_of(f"copy {number} of {file.label}")
+            while label in taken:
+                label = label_of(f"another {label}")
+            taken.add(label)
+            every.append(InputFile(file.path, label, file.size))
+    return every
 
 
 def label_of(name: str) -> str:
@@ -153,9 +205,17 @@ def label_of(name: str) -> str:
     return "sha256:" + hashlib.sha256(encoded).hexdigest()
 
 
-def _cut(file: int, size: int, part_bytes: int) -> Iterator[Part]:
-    step = size if size > INLINE_BYTES else part_bytes
-    count = max(-(-size // step), 1) if step else 1
+def _step(size: int, part_bytes: int) -> int:
+    """How a file is cut: a long one not at all."""
+    return size if size > INLINE_BYTES else part_bytes
+
+
+def _count(size: int, step: int) -> int:
+    return max(-(-size // step), 1) if step else 1
+
+
+def _cut(file: int, size: int, step: int) -> Iterator[Part]:
+    count = _count(size, step)
     for index in range(count):
         offset = index * step
         yield Part(file, index, count, offset, min(step, size - offset))

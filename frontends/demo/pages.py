@@ -13,7 +13,7 @@ from rich.text import Text
 
 from frontends.demo.material import PEERS, VICTIM
 from frontends.picture import STYLES, Dot, authors_in_order, draw
-from frontends.render import plain_text, print_line, size_text
+from frontends.render import many, plain_text, print_line, size_text
 from frontends.telling import write_json
 
 _PICTURE_LEAD: Final = 5  # heights shown before the victim is killed, and before it comes back
@@ -59,10 +59,18 @@ class Page:
     # --- events ----------------------------------------------------------------------------------------------
 
     def _input(self, fields: Mapping[str, Any]) -> None:
-        text = f"{fields['files']} files of {plain_text(fields['folder'])}, {size_text(fields['bytes'])}: {fields['blocks']} blocks"
+        text = f"{many(fields['files'], 'file')} of {plain_text(fields['folder'])}"
+        if fields["times"] > 1:
+            text += f", {fields['times']} times each"
+        text += f", {size_text(fields['bytes'])}: {many(fields['blocks'], 'block')}"
         if fields["long"]:
             text += f"; long content: {plain_text(fields['long'])}"
         print_line(self._console, Text(text))
+        if fields["skipped"]:
+            what = (
+                "a link or special file" if fields["skipped"] == 1 else f"{fields['skipped']} links and special files"
+            )
+            print_line(self._console, Text(f"passed over: {what}"))
 
     def _open(self, fields: Mapping[str, Any]) -> None:
         self._line(fields, "three processes are up, each with its own directory and libp2p host")
@@ -92,18 +100,20 @@ class Page:
 
     def _went_on(self, fields: Mapping[str, Any]) -> None:
         counts = " and ".join(f"{name} {count}" for name, count in fields["appended"].items())
-        self._line(fields, f"the others go on: {counts} blocks since")
+        self._line(fields, f"the others go on (blocks since: {counts})")
 
     def _back(self, fields: Mapping[str, Any]) -> None:
         share = f"{fields['own']} of its {fields['of']} ({fields['own'] / fields['of']:.0%})"
         self._line(fields, _name(fields["peer"]), f" is back after {fields['away_s']:.1f} s; on its disk: {share}")
 
     def _caught_up(self, fields: Mapping[str, Any]) -> None:
-        text = f" caught up on {fields['blocks']} blocks in {fields['took_s']:.2f} s, and appends the rest"
+        text = f" caught up on {many(fields['blocks'], 'block')} in {fields['took_s']:.2f} s, and appends the rest"
         self._line(fields, _name(fields["peer"]), text)
 
     def _complete(self, fields: Mapping[str, Any]) -> None:
-        self._line(fields, f"all three hold all {fields['blocks']} blocks, {fields['took_s']:.1f} s after the first")
+        self._line(
+            fields, f"all three hold all {many(fields['blocks'], 'block')}, {fields['took_s']:.1f} s after the first"
+        )
 
     def _closed(self, fields: Mapping[str, Any]) -> None:
         self._line(fields, "all closed; a fourth process, on no network, opens the directories")

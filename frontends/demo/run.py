@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frontends.demo.material import INLINE_BYTES, Plan, default_folder, gather, make_plan, shipped, with_a_long_one
+from frontends.demo.material import Plan, default_folder, gather, make_plan, shipped, with_a_long_one
 from frontends.demo.pages import Lines, Page
 from frontends.demo.story import Story, Tell
 from frontends.failures import FailedError
@@ -26,29 +26,32 @@ def run_demo(source: Path | None, keep: Path | None, *, as_json: bool) -> bool:
         FailedError: It could not be run to its end.
     """
     with _work_folder(keep) as work:
-        folder, plan = _input(source, work)
+        folder, plan, skipped = _input(source, work)
         if as_json:
-            return _play(folder, plan, work, Lines().tell)
+            return _play(folder, plan, skipped, work, Lines().tell)
         with Page(terminal()) as page:
-            return _play(folder, plan, work, page.tell)
+            return _play(folder, plan, skipped, work, page.tell)
 
 
-def _play(folder: str, plan: Plan, work: Path, tell: Tell) -> bool:
-    long = [file.label for file in plan.files if file.size > INLINE_BYTES]
-    fields = {"folder": folder, "files": len(plan.files), "bytes": sum(file.size for file in plan.files)}
-    tell("input", {**fields, "blocks": plan.parts, "long": ", ".join(long[:2]) + (", ..." if len(long) > 2 else "")})
+def _play(folder: str, plan: Plan, skipped: int, work: Path, tell: Tell) -> bool:
+    long, files = plan.long, len({file.path for file in plan.files})
+    fields = {"folder": folder, "files": files, "skipped": skipped, "times": len(plan.files) // files}
+    fields |= {"bytes": sum(file.size for file in plan.files), "blocks": plan.parts}
+    tell("input", {**fields, "long": ", ".join(long[:2]) + (", ..." if len(long) > 2 else "")})
     return Story(plan, work, tell).play()
 
 
-def _input(source: Path | None, work: Path) -> tuple[str, Plan]:
+def _input(source: Path | None, work: Path) -> tuple[str, Plan, int]:
     if source is not None:
-        return str(source), make_plan(gather(source))
+        found = gather(source)
+        return str(source), make_plan(found.files), found.skipped
     docs = default_folder()
     extra = work / "input"
     extra.mkdir()
     if docs is not None:
-        return "docs/", make_plan(with_a_long_one(gather(docs), extra))
-    return "this installation", make_plan(shipped(extra))
+        found = gather(docs)
+        return "docs/", make_plan(with_a_long_one(found.files, extra)), found.skipped
+    return "this installation", make_plan(shipped(extra)), 0
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def _work_folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(parents=True, exist_ok=True)
         if any(keep.iterdir()):
-            raise FailedError.usage(f"{keep} is not empty", "Name a new folder.")
+            raise FailedError.usage(f"the folder {keep} is not empty", "Name a new folder.")
     except OSError as error:
-        raise FailedError.usage(f"{keep} cannot be used: {error.strerror}") from error
+        raise FailedError.usage(f"cannot use the folder {keep}: {error.strerror}") from error
     yield keep

@@ -101,6 +101,13 @@ def test_people_get_pages_and_programs_get_json(notes, arguments):
         (["join", "walytis:nonsense"], "InvalidInputError", 3),
         (["join", "hello"], "InvalidInputError", 3),
         (["delete", "notes"], "UsageError", 2),
+        (["show", "notes", "abcd", "--raw"], "UsageError", 2),
+        (["invite", "notes", "--uses", "2", "--any-number"], "UsageError", 2),
+        (["log"], "UsageError", 2),
+        (["log", "notes", "--limit", "many"], "UsageError", 2),
+        (["nonsense"], "UsageError", 2),
+        (["run", "--listen", "foo"], "InvalidInputError", 3),
+        (["run", "--listen", "/ip4/0.0.0.0/tcp/99999"], "InvalidInputError", 3),
     ],
 )
 def test_a_mistake_is_one_sentence_a_hint_and_its_familys_exit_code(notes, arguments, error, code):
@@ -117,7 +124,16 @@ def test_a_mistake_is_one_sentence_a_hint_and_its_familys_exit_code(notes, argum
 def test_nothing_is_made_where_there_is_nothing(tmp_path):
     for arguments in (["list"], ["log", "notes"], ["status"], ["follow", "notes"]):
         assert failure(tmp_path / "none", *arguments)["error"] == "NotFoundError"
+    for arguments in (["join", "walytis:nonsense"], ["create", ""], ["run", "--listen", "foo"]):
+        assert failure(tmp_path / "none" / "deep", *arguments)["error"] == "InvalidInputError"
     assert not (tmp_path / "none").exists()
+    (tmp_path / "empty").mkdir()
+    for arguments in (["list"], ["append", "notes", "x"], ["verify"]):
+        told = failure(tmp_path / "empty", *arguments)
+        assert told["error"] == "NotFoundError"
+        assert f"`walytis create NAME --data-dir {tmp_path / 'empty'}`" in told["hint"]
+    walytis(tmp_path / "empty", "doctor")
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_deleting_asks_and_takes_no_for_an_answer(tmp_path):
@@ -144,7 +160,11 @@ def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
     done = walytis(notes, "invite", "notes", "--expires", "1d", "--uses", "3")
     assert done.stdout.count(b"\n") == 1
     assert done.stdout.startswith(b"walytis:")
+    assert b"Only programs on this machine" in done.stderr
     assert b"Nobody is online" in done.stderr
+    assert (
+        done.stderr.count(f"--data-dir {notes}".encode()) == done.stderr.replace(b"\n", b" ").count(b"`walytis ") == 2
+    )
     kept = answer(notes, "invitations", "notes")["invitations"]
     assert [(one["uses"], one["used"], one["revoked"]) for one in kept if one["uses"] == 3] == [(3, 0, False)]
     answer(notes, "revoke", "notes", done.stdout.decode().strip())
@@ -164,10 +184,13 @@ def test_a_join_says_whom_it_waits_for_and_leaves_nothing_behind(notes, tmp_path
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
-    assert answer(tmp_path / "other", "list")["chains"] == []
+    assert not (tmp_path / "other").exists()
     late = walytis(tmp_path / "other", "join", uri, "--timeout", "0.5", "--json")
     assert json.loads(late.stderr)["exit_code"] == late.returncode == 4
-    assert answer(tmp_path / "other", "list")["chains"] == []
+    assert not (tmp_path / "other").exists()
+    answer(tmp_path / "own", "create", "mine")
+    assert walytis(tmp_path / "own", "join", uri, "--timeout", "0.5").returncode == 4
+    assert [chain["name"] for chain in answer(tmp_path / "own", "list")["chains"]] == ["mine"]
 
 
 @pytest.mark.libp2p
@@ -182,10 +205,52 @@ def test_ctrl_c_ends_a_command_quietly(notes, arguments, tmp_path):
     assert err == b""
 
 
-def test_a_closed_pipe_ends_a_command_quietly(notes):
-    command = subprocess.list2cmdline([*COMMAND[:1], "-c", COMMAND[2], "log", "notes", "--data-dir", str(notes)])
+@pytest.mark.parametrize(
+    ("arguments", "redirect", "code"),
+    [
+        ("log notes --json", "| head -c 1 | true", 0),
+        ("list", ">/dev/full", 6),
+        ("list --json", ">/dev/full", 6),
+        ("--help", ">/dev/full", 6),
+        ("list", ">&-", 0),
+        ("list --json", "<&- >/dev/null", 0),
+    ],
+)
+def test_an_output_that_takes_no_more_ends_a_command_without_a_traceback(notes, arguments, redirect, code):
+    command = f"{subprocess.list2cmdline([*COMMAND[:1], '-c', COMMAND[2]])} {arguments}"
     done = subprocess.run(
-        ["sh", "-c", f"{command} --json | head -c 10; true"],
-        env=environment(notes.parent), capture_output=True, timeout=WAIT_S, check=False,
+        ["sh", "-c", f"{command} {redirect}"],
+        env=environment(notes.parent) | {"WALYTIS_DATA_DIR": str(notes)}, capture_output=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
-    assert done.stderr == b""
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+    assert bool(done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["--help"]])
+def test_a_closed_pipe_ends_a_command_quietly(notes, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(notes.parent) | {"WALYTIS_DATA_DIR": str(notes)},
+        stdout=writer, stderr=subprocess.PIPE, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which only root can")
+def test_a_directory_that_may_not_be_read_is_said_to_be(tmp_path):
+    """C20: whoever asks is told what is in the way."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    for arguments in (["list"], ["doctor"]):
+        code = f"import sys, frontends.doctor, frontends.verbs; from frontends.cli import main; import os; os.setuid(65534); {COMMAND[2]}"
+        done = subprocess.run(
+            [COMMAND[0], "-c", code, *arguments, "--data-dir", str(tmp_path / "closed" / "data")],
+            env=environment(tmp_path), capture_output=True, text=True, timeout=WAIT_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 6
+        assert "Permission denied" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr

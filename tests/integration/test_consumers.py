@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.suites.nodes import assert_causal, join, open_node, until, until_same
-from walytis_core import Arrived, Block, Chain, ClosedError, Feed, FeedEvent, InvalidInputError, Node
+from walytis_core import Arrived, Block, Chain, ClosedError, Feed, FeedEvent, InUseError, InvalidInputError, Node
+from walytis_core.events import Revised
 from walytis_core.network import MemoryHub
 
 
@@ -401,17 +402,58 @@ def test_a_feed_closed_while_waiting(chain: Chain) -> None:
     feed.close()
 
 
-def test_two_callbacks_of_one_name(chain: Chain) -> None:
-    """C46: closing ends both, whatever they are called."""
+def test_a_name_has_one_feed_at_a_time(chain: Chain) -> None:
+    """C16: a second one would have its acknowledged blocks given again: it is refused until the first is closed."""
     got: list[object] = []
-    chain.follow(got.append, name="same")
-    chain.follow(got.append, name="same")
+    first = chain.follow(got.append, name="same")
+    for callback in (None, got.append):
+        with pytest.raises(InUseError) as caught:
+            chain.follow(callback, name="same")
+        assert "close" in caught.value.hint
     chain.append(b"1")
     until(lambda: got)
-    before = {thread.name for thread in threading.enumerate()}
-    assert "walytis-follow-same" in before
+    until(lambda: chain.tables.cursor("same") is not None)
+    first.close()
+    with chain.follow(name="same") as feed:
+        assert feed.next(timeout=0) is None
+    chain.follow(got.append, name="same")
     chain.close()
     until(lambda: not any(thread.name == "walytis-follow-same" for thread in threading.enumerate()), 5)
+
+
+def test_a_block_that_was_damaged_when_it_was_passed(tmp_path: Path, hub: MemoryHub) -> None:
+    """C16, C24: it is delivered once it is healed, once, and after a restart in between too."""
+    with Node.in_memory(hub) as peer, open_node(tmp_path / "a", hub) as node:
+        chain = peer.create_chain("notes")
+        blocks = chain.append_many([b"%d" % number for number in range(5)])
+        copy = node.join(str(chain.invite())).result(20)
+        until(lambda: len(copy) == 5)
+        hub.cut(peer.peer_id)
+        with copy.tables._database.write() as connection:
+            sql = "UPDATE blocks SET encoded = x'00' WHERE id IN (?, ?)"
+            connection.execute(sql, (blocks[1].id[4:], blocks[2].id[4:]))
+        with copy.follow(name="inbox") as feed:
+            assert take(feed, 3) == [b"0", b"3", b"4"]
+            assert feed.next(timeout=0) is None
+    with open_node(tmp_path / "a", hub) as node:
+        copy = node.chain("notes")
+        feed = copy.follow(name="inbox")
+        assert feed.next(timeout=0) is None
+        copy.tables.heal(blocks[2].id, blocks[2].encoded)
+        copy.engine._notify(Revised((blocks[2].id,)))
+        assert take(feed, 1) == [b"2"]
+        assert feed.next(timeout=0) is None
+    with open_node(tmp_path / "a", hub) as node:
+        copy = node.chain("notes")
+        copy.tables.heal(blocks[1].id, blocks[1].encoded)
+        with copy.follow(name="inbox") as feed:
+            assert take(feed, 1, ack=False) == [b"1"]
+        with copy.follow(name="inbox") as feed:
+            assert take(feed, 1) == [b"1"]
+            assert feed.next(timeout=0) is None
+        with copy.follow(name="inbox") as feed:
+            assert feed.next(timeout=0) is None
+        assert copy.tables.items("missed/") == {}
 
 
 def test_a_consumer_that_ends_is_not_kept(chain: Chain) -> None:

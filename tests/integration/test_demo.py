@@ -156,13 +156,25 @@ def test_it_plays_with_any_folder_and_leaves_nothing(tmp_path):
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["none", "empty", "tiny"])
+@pytest.mark.parametrize(("size", "times"), [(6, 5), (1, 30), (5_000_000, 1)])
+def test_it_plays_with_a_single_file(tmp_path, size, times):
+    """C49: however small or large it is."""
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(size))
+    (source / "link").symlink_to("file")
+    done = demo(tmp_path, "--input", str(source), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = {event["event"]: event for event in map(json.loads, done.stdout.splitlines())}
+    assert [events["input"][key] for key in ("files", "times", "skipped")] == [1, times, 1]
+    assert 0.2 <= events["back"]["own"] / events["back"]["of"] <= 0.8
+
+
+@pytest.mark.parametrize("what", ["none", "empty"])
 def test_an_input_that_will_not_do_is_said_to_be(tmp_path, what):
     source = tmp_path / "in"
     if what != "none":
         source.mkdir()
-    if what == "tiny":
-        (source / "file").write_bytes(b"little")
     done = demo(tmp_path, "--input", str(source), "--json")
     assert done.returncode == 2
     assert json.loads(done.stderr)["hint"]

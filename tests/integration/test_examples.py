@@ -128,6 +128,26 @@ def test_shared_notes(tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (1, "there is no command dance")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("shared_notes.py", []),
+        ("shared_notes.py", ["a"]),
+        ("shared_notes.py", ["a", "set", "x"]),
+        ("terminal_chat.py", []),
+    ],
+)
+def test_what_is_missing_is_answered_by_how_it_is_used(tmp_path: Path, name: str, arguments: list[str]) -> None:
+    wrong = subprocess.run(
+        command(name, *arguments),
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert wrong.returncode == 1
+    assert "Usage: " in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_in_a_notebook(tmp_path: Path) -> None:
     """C48: from a running asyncio loop."""

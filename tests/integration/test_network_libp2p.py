@@ -242,7 +242,7 @@ def test_a_killed_process_is_noticed() -> None:
                 assert process.stdout is not None
                 try:
                     where = (await trio.to_thread.run_sync(process.stdout.readline)).strip()
-                    peer = await alice.connect([where])
+                    peer = (await alice.connect([where])).peer
                     assert await events.receive() == (peer, True)
                 finally:
                     process.kill()
@@ -319,7 +319,7 @@ def test_stock_py_libp2p_understands_us() -> None:
             async with background_trio_service(stock), background_trio_service(router):
                 subscription = await stock.subscribe(CHANNEL)
                 inbox = await alice.subscribe(CHANNEL)
-                peer = await alice.connect([str(address) for address in host.get_addrs()])
+                peer, _ = await alice.connect([str(address) for address in host.get_addrs()])
                 stream = await alice.open_stream(peer, PROTOCOL)
                 sent, received = bytes(range(256)) * 8000, bytearray()
                 async with trio.open_nursery() as nursery:
@@ -361,7 +361,7 @@ def test_running_it_prints_nothing() -> None:
         "    async with a.running(bytes(32)):\n"
         "        async with b.running(bytes([1]) * 32):\n"
         "            where = b.addresses()\n"
-        "            peer = await a.connect(where)\n"
+        "            peer, _ = await a.connect(where)\n"
         "            try: await a.open_stream(peer, '/none')\n"
         "            except UnavailableError: pass\n"
         "        try: await a.connect(where)\n"

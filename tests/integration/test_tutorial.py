@@ -5,6 +5,7 @@ Guides whose snippets stand alone are run too.
 
 from __future__ import annotations
 
+import code
 import contextlib
 import io
 import re
@@ -51,7 +52,24 @@ def run(chapter: Path) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize(
+class Session(code.InteractiveConsole):
+    """An interactive session into which lines are pasted; keeps what it complains of."""
+
+    def __init__(self) -> None:
+        super().__init__({"__name__": "__main__"})
+        self.complaints: list[str] = []
+
+    def write(self, data: str) -> None:
+        self.complaints.append(data)
+
+    def paste(self, snippet: str) -> None:
+        for line in snippet.splitlines():
+            goes_on = self.push(line)
+        if goes_on:
+            self.push("")  # the empty line by which a person ends it
+
+
+each_chapter = pytest.mark.parametrize(
     "chapter",
     [
         pytest.param(chapter, marks=[pytest.mark.slow, pytest.mark.libp2p] if chapter.name in REAL_NETWORK else [])
@@ -59,6 +77,21 @@ def run(chapter: Path) -> list[str]:
     ],
     ids=lambda chapter: chapter.stem,
 )
+
+
+@each_chapter
+def test_a_chapter_can_be_pasted(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C48: from an interactive session, where a line that is not indented does not end a block."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.displayhook", lambda _value: None)
+    session = Session()
+    with contextlib.redirect_stdout(io.StringIO()):
+        for snippet in snippets(chapter.read_text(encoding="utf-8")):
+            session.paste(snippet.code)
+    assert session.complaints == []
+
+
+@each_chapter
 def test_a_chapter_does_what_it_says(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C48: the same API from threads, from a running asyncio loop, and by iteration. C46: nothing is left running."""
     monkeypatch.chdir(tmp_path)

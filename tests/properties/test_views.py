@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tests.suites.dags import Dag
 from tests.suites.folding import (
+    BROKEN,
     CUT,
+    FRAGILE,
     MALFORMED,
     NEVER,
     PLAIN,
@@ -69,7 +71,9 @@ class World:
         self.other = MemoryStore().create_chain(elsewhere.genesis, "other")
         self.dag = Dag(seed)
         for _ in range(size):
-            kind = self.random.choice((PLAIN, PLAIN, PLAIN, NEVER, THIRD, THIRD, MALFORMED, CUT, WAIT))
+            kind = self.random.choice(
+                (PLAIN, PLAIN, PLAIN, NEVER, THIRD, THIRD, MALFORMED, BROKEN, FRAGILE, FRAGILE, CUT, WAIT)
+            )
             if kind == WAIT:
                 kind += self.other.id + self.random.choice(self.elsewhere).id
             type = self.random.choice((PREFIX + "a", PREFIX + "b", ""))

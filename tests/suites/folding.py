@@ -18,12 +18,14 @@ from walytis_core.cid import BlockId
 from walytis_core.dag import ancestors, canonical
 from walytis_core.errors import NotFoundError, Reason, RemoteError
 from walytis_core.layer import Key, Layer
-from walytis_core.standing import Obeyed, Standing, Void, Wait
+from walytis_core.standing import Failed, Obeyed, Standing, Void, Wait
 from walytis_core.store.memory import MemoryChain
 
 PREFIX = "record/"
 NEVER, THIRD, MALFORMED, CUT, WAIT = b"never", b"third", b"malformed", b"cut", b"wait"
 PLAIN = b"plain"
+BROKEN, FRAGILE = b"broken", b"fragile"
+"""Payloads on which the layer has a bug: in `check`; in `step`, when the state has an odd length."""
 
 
 @dataclass
@@ -48,6 +50,9 @@ def recorder(counts: Counts | None = None, *, key: Callable[[Block], Key] | None
 
     def step(state: list[Any], block: Block) -> list[Any]:
         counts.steps.append(block.id)
+        if block.payload == FRAGILE and len(state) % 2:
+            state.append("spoilt")
+            raise KeyError(block.payload)
         return [*state, [bytes(block.id), block.payload]]
 
     return Layer(PREFIX, check, step, finish, key=key, initial=[], version=version)
@@ -59,6 +64,8 @@ def judge(block: Block, past: Any) -> Standing:
         return Void("never")
     if payload == MALFORMED:
         raise RemoteError(Reason.BAD_PAYLOAD)
+    if payload == BROKEN:
+        raise IndexError(payload)
     if payload == THIRD:
         return Void("a third") if sum(1 for _ in past.blocks(PREFIX)) % 3 == 2 else Obeyed()
     if payload.startswith(WAIT):
@@ -124,12 +131,19 @@ def expected(
             standings[block.id] = judge(block, PlainPast(blocks, block.ancestors_named, other))
         except RemoteError as error:
             standings[block.id] = Void(str(error))
+        except IndexError:
+            standings[block.id] = Void("the layer failed on it: IndexError")
         parts.setdefault(layer.key_of(block), [])
         if standings[block.id] == Obeyed():
             parts[layer.key_of(block)].append(block)
     result = Expected({}, {}, standings)
     for key, obeyed in parts.items():
-        state = [[bytes(block.id), block.payload] for block in obeyed]
+        state: list[Any] = []
+        for block in obeyed:
+            if block.payload == FRAGILE and len(state) % 2:
+                standings[block.id] = Void("the layer failed on it: KeyError")
+            else:
+                state.append([bytes(block.id), block.payload])
         result.states[key] = state
         result.values[key], voids = finish(state)
         standings.update((id, Void(reason)) for id, reason in voids.items())
@@ -141,7 +155,7 @@ def assert_invariants(view: view.View) -> None:
     for one in view._folds._folds.values():
         found = [entry for page in one._entries.after(None) for entry in page]
         places = [entry.place for entry in found]
-        obeyed = [entry.place for entry in found if entry.standing == Obeyed()]
+        obeyed = [entry.place for entry in found if isinstance(entry.standing, Obeyed | Failed)]
         assert places == sorted(set(places))
         assert one._obeyed == one._reached == len(obeyed)
         assert not one.is_due

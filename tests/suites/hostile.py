@@ -121,7 +121,7 @@ class Stranger:
 
     async def connect(self, node: Node) -> str:
         """Connects to a node; its peer id."""
-        return await self.network.connect([f"{address}" for address in node._network.addresses()])
+        return (await self.network.connect([f"{address}" for address in node._network.addresses()])).peer
 
     async def stream(self, node: Node, protocol: str = SYNC) -> Stream:
         """A raw stream to a node."""

@@ -20,7 +20,7 @@ import trio
 
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
-from walytis_core.network.port import Gossip, Network, Stream
+from walytis_core.network.port import Connected, Gossip, Network, Stream
 
 ALICE, BOB, CAROL = (bytes([number]) * 32 for number in (1, 2, 3))
 PROTOCOL = "/x/walytis/test/1"
@@ -189,8 +189,9 @@ class NetworkSuite:
             alice, bob = self.make(ALICE), self.make(BOB)
             async with alice.running(ALICE), bob.running(BOB):
                 heard, seen = alice.watch(), bob.watch()
-                assert await alice.connect(["/nonsense", *bob.addresses()]) == bob.peer_id
-                assert await alice.connect(bob.addresses()) == bob.peer_id
+                where = bob.addresses()[0]
+                assert await alice.connect(["/nonsense", *bob.addresses()]) == Connected(bob.peer_id, where)
+                assert await alice.connect(bob.addresses()) == Connected(bob.peer_id, None)
                 assert list(alice.connected()) == [bob.peer_id]
                 assert await heard.receive() == (bob.peer_id, True)
                 assert await seen.receive() == (alice.peer_id, True)
@@ -216,7 +217,8 @@ class NetworkSuite:
                     with trio.fail_after(8), pytest.raises(UnavailableError):
                         await alice.connect(addresses)
                 assert not alice.connected()
-                await alice.connect([*gone, *bob.addresses()])
+                answered = await alice.connect([*gone, *bob.addresses()])
+                assert answered.address == bob.addresses()[0]  # and not the first, where nobody is
 
         self.run(test)
 

@@ -131,6 +131,25 @@ class StoreSuite:
         store.rename(dag.genesis.id, "other")
         assert store.chains() == {dag.genesis.id: "other"}
 
+    def test_a_chain_comes_with_its_first_values(self, store: Store, dag: Dag) -> None:
+        """C22: they are there from the transaction on that adds the chain."""
+        chain = store.create_chain(dag.genesis, "one", {"a": b"1", "b": b""})
+        assert chain.items("") == {"a": b"1", "b": b""}
+
+    def test_a_hidden_chain_can_come_back_before_its_rows_are_gone(
+        self, store: Store, chain: ChainStore, dag: Dag
+    ) -> None:
+        """C27: what is left of it is no part of the new one, and purging it takes nothing from that."""
+        chain.commit(dag.step(20, 0.3))
+        chain.put("key", b"value")
+        store.hide_chain(dag.genesis.id)
+        assert store.chains() == {}
+        again = store.create_chain(dag.genesis, "again", {"new": b"1"})
+        assert (again.count, again.items("")) == (0, {"new": b"1"})
+        store.purge()
+        assert (again.count, again.items("")) == (0, {"new": b"1"})
+        assert again.known(list(dag.blocks)) == {dag.genesis.id}
+
     def test_an_unknown_chain_is_not_found(self, store: Store, chain: ChainStore) -> None:
         """C21: looking up what is not there leaves the store usable."""
         unknown = Cid.of(b"unknown")
@@ -324,6 +343,7 @@ class StoreSuite:
         assert chain.cursor("inbox") is None
         chain.set_cursor("inbox", 3)
         chain.set_cursor("inbox", 5)
+        chain.set_cursor("inbox", 4)  # never back
         chain.set_cursor("other", 1)
         chain.set_cursor("gone", 1)
         chain.set_cursor("gone", None)

@@ -4,10 +4,11 @@
 """
 
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
-from walytis_core.network.port import Gossip, Network, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Gossip, Network, PeerId, Stream, StreamHandler
 from walytis_core.network.weather import Partition, Weather
 
 __all__ = [
+    "Connected",
     "Gossip",
     "MemoryHub",
     "MemoryNetwork",

@@ -23,7 +23,7 @@ from walytis_core.network._mailbox import Mailbox
 from walytis_core.network._memory_hub import MemoryHub, Port
 from walytis_core.network._memory_stream import Credit, Data, End, MemoryStream, StreamKey
 from walytis_core.network._peer_id import peer_id_of
-from walytis_core.network.port import Gossip, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Gossip, PeerId, Stream, StreamHandler
 
 __all__ = ["MemoryHub", "MemoryNetwork"]
 
@@ -119,7 +119,10 @@ class MemoryNetwork:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     nursery.start_soon(self._deliver_when_due)
-                    yield
+                    try:
+                        yield
+                    finally:
+                        port.is_open = False  # what comes while its tasks end finds nobody
                     nursery.cancel_scope.cancel()
         finally:
             self._hub.leave(port)
@@ -130,15 +133,17 @@ class MemoryNetwork:
         """Has `handler` called for each stream a peer opens for `protocol`."""
         self._handlers[protocol] = handler
 
-    async def connect(self, addresses: Sequence[str]) -> PeerId:
+    async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the first peer that is there."""
         self._check_running()
         await trio.lowlevel.checkpoint()
         for address in addresses:
             peer = _peer_of(address)
-            if peer in self._peers or (peer and self._hub.link(self._peer_id, peer, trio.current_time())):
+            if peer in self._peers:
+                return Connected(peer, None)
+            if peer and self._hub.link(self._peer_id, peer, trio.current_time()):
                 self._peer_up(peer)
-                return peer
+                return Connected(peer, address)
         raise UnavailableError("No peer answers at any of these addresses.")
 
     async def disconnect(self, peer: PeerId) -> None:

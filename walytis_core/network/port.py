@@ -24,6 +24,14 @@ class Gossip(NamedTuple):
     data: bytes
 
 
+class Connected(NamedTuple):
+    """What `connect` found."""
+
+    peer: PeerId
+    address: str | None
+    """The address that answered; None when the peer was connected already, so that none was tried."""
+
+
 class Stream(Protocol):
     """A reliable, ordered byte stream to one peer."""
 
@@ -78,8 +86,10 @@ class Network(Protocol):
         """
         ...
 
-    async def connect(self, addresses: Sequence[str]) -> PeerId:
+    async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the peer at any of these addresses, tried in order; at once when connected already.
+
+        Says which address answered: the others may be made up.
 
         Raises:
             UnavailableError: None of them answers in time.

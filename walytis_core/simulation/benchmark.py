@@ -9,7 +9,7 @@ from typing import NamedTuple
 from walytis_core.network.weather import Weather
 from walytis_core.simulation.simulation import Simulation
 
-_WRITING_S = 40.0
+_WRITING_S = 10.0
 
 
 class Measured(NamedTuple):

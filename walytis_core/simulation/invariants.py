@@ -99,7 +99,8 @@ def _over_budget(peer: Peer) -> Iterable[str]:
     """Budgets that a peer holds too much for."""
     parking = peer.replica.members.parking
     size = sum(len(parked.block.encoded) for parked in parking.parked.values())
-    if size > Limits.parked_bytes_per_node or parking.budget.left_bytes != Limits.parked_bytes_per_node - size:
+    reserved = size - (Limits.parked_bytes_per_node - parking.budget.left_bytes)
+    if not 0 <= reserved <= Limits.parked_bytes_reserved:  # this chain is alone on its node
         yield "parking is over its budget, or miscounts it"
     by_sender: dict[str, int] = {}
     for parked in parking.parked.values():

@@ -80,6 +80,7 @@ class Peer:
         self.replica: Replica
         self._genesis = genesis
         self._wires = wires
+        self._timeline = wires.timeline
         self._rng = rng
         self._read = read
         self._on_change = on_change
@@ -90,7 +91,7 @@ class Peer:
     @property
     def now_s(self) -> float:
         """The present instant; the replica's clock."""
-        return self._wires.timeline.now_s
+        return self._timeline.now_s
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Peer:
     def feed(self, event: Input) -> None:
         """Has the replica handle an event, and performs what it decides."""
         if self.is_up:
-            self._perform(self.replica.handle(event, self.store, self.now_s))
+            self._perform(self.replica.handle(event, self.store, self._timeline.now_s))
 
     def _known(self, ids: Collection[bytes]) -> set[bytes]:
         return self.replica.known(ids, self.store)
@@ -204,8 +205,8 @@ class Peer:
             case Store(commit):
                 self.store.commit(commit)
             case SetTimer(name, delay_s):
-                due_s = self._timers[name] = self.now_s + delay_s
-                self._wires.timeline.after(delay_s, self._fire, name, due_s, self._life)
+                due_s = self._timers[name] = self._timeline.now_s + delay_s
+                self._timeline.after(delay_s, self._fire, name, due_s, self._life)
             case Notify(change):
                 self._notify(change)
             case Publish(message):

@@ -31,7 +31,7 @@ Name = int | str
 """A peer: its number, from 0, or its name."""
 
 _START_MS = 1_700_000_000_000
-_LINKS = 4
+_LINKS = 2
 
 
 class InvariantError(AssertionError):

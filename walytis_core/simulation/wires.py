@@ -17,9 +17,6 @@ from walytis_core.network.weather import Weather
 from walytis_core.simulation.timeline import Timeline
 from walytis_core.simulation.traffic import Envelope, Traffic
 
-_SPARE = 4
-"""How many streams somebody may have beyond its neighbours, for single syncs."""
-
 _NOTICE_S = 0.1
 """How long a peer takes to notice that a stream is gone."""
 
@@ -93,7 +90,7 @@ class Wires:
         if other in self._streams[dialer]:
             return True
         for name in (dialer, other):
-            if len(self._streams[name]) >= Limits.neighbours + _SPARE and not self._make_room(name):
+            if len(self._streams[name]) >= Limits.neighbours and not self._make_room(name):
                 return False
         stream = _Stream(spare)
         self._streams[dialer][other] = self._streams[other][dialer] = stream

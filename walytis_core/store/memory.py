@@ -8,7 +8,7 @@ and `close` keeps everything, so that a simulated node which restarts finds its 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain as concat
 from itertools import takewhile
 
@@ -233,11 +233,11 @@ class MemoryChain(MemoryHeld):
         return self._cursors.get(name)
 
     def set_cursor(self, name: str, number: int | None) -> None:
-        """Moves a cursor; None removes it."""
+        """Moves a cursor, and never back; None removes it."""
         if number is None:
             self._cursors.pop(name, None)
         else:
-            self._cursors[name] = number
+            self._cursors[name] = max(number, self._cursors.get(name, 0))
 
     def cursors(self) -> dict[str, int]:
         """All named cursors."""
@@ -332,13 +332,15 @@ class MemoryStore:
     def acknowledge_device(self) -> None:
         """Does nothing: memory is not copied."""
 
-    def create_chain(self, genesis: Block, name: str) -> MemoryChain:
-        """Adds a chain with its genesis as first member. Raises `LocalError` when it is there already."""
+    def create_chain(self, genesis: Block, name: str, values: Mapping[str, bytes] | None = None) -> MemoryChain:
+        """Adds a chain with its genesis and first small values. Raises `LocalError` when it is there already."""
         if genesis.id in self._chains:
             raise LocalError(f"chain {genesis.id} is here already")
-        self._chains[genesis.id] = MemoryChain(genesis, self._numbers)
+        chain = self._chains[genesis.id] = MemoryChain(genesis, self._numbers)
         self._names[genesis.id] = name
-        return self._chains[genesis.id]
+        for key, value in (values or {}).items():
+            chain.put(key, value)
+        return chain
 
     def chains(self) -> dict[BlockId, str]:
         """The chains and their local names."""
@@ -357,8 +359,15 @@ class MemoryStore:
 
     def delete_chain(self, id: BlockId) -> None:
         """Removes all of a chain's data. Raises `NotFoundError`."""
+        self.hide_chain(id)
+
+    def hide_chain(self, id: BlockId) -> None:
+        """Takes a chain out of sight. Raises `NotFoundError`."""
         self.chain(id)
         del self._chains[id], self._names[id]
+
+    def purge(self) -> None:
+        """Does nothing: what is hidden is gone."""
 
     def get(self, key: str) -> bytes | None:
         """A small value of the node, or None."""

@@ -13,7 +13,7 @@ Ids are raw 36-byte CIDs; authors are 34-byte multikeys. The port knows no polic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -196,7 +196,7 @@ class ChainStore(Held, Protocol):
         ...
 
     def set_cursor(self, name: str, number: int | None) -> None:
-        """Moves a cursor durably; None removes it."""
+        """Moves a cursor durably, and never back; None removes it."""
         ...
 
     def cursors(self) -> dict[str, int]:
@@ -250,7 +250,10 @@ class ChainStore(Held, Protocol):
         ...
 
     def heal(self, id: BlockId, encoded: bytes) -> None:
-        """Puts back the bytes of a block that was set aside; it keeps its number. The caller has checked the CID."""
+        """Puts back the bytes of a block that was set aside. The caller has checked the CID.
+
+        The block keeps its number, so that parents stay in front of children; a feed that passed it by remembers it.
+        """
         ...
 
 
@@ -275,8 +278,13 @@ class Store(Protocol):
         """Writes this file's device and inode into it: from now on it is no copy. Called once its keys are replaced."""
         ...
 
-    def create_chain(self, genesis: Block, name: str) -> ChainStore:
-        """Adds a chain with its genesis as first member. Raises `LocalError` when it is there already."""
+    def create_chain(self, genesis: Block, name: str, values: Mapping[str, bytes] | None = None) -> ChainStore:
+        """Adds a chain with its genesis as first member, and its first small values, in one transaction.
+
+        Raises:
+            LocalError: It is there already.
+            StorageError: The disk refused; nothing was written.
+        """
         ...
 
     def chains(self) -> dict[BlockId, str]:
@@ -292,7 +300,15 @@ class Store(Protocol):
         ...
 
     def delete_chain(self, id: BlockId) -> None:
-        """Removes all of a chain's data."""
+        """Removes all of a chain's data: `hide_chain`, then `purge`."""
+        ...
+
+    def hide_chain(self, id: BlockId) -> None:
+        """Takes a chain out of sight in one short transaction: it can be created anew. Raises `NotFoundError`."""
+        ...
+
+    def purge(self) -> None:
+        """Removes what is left of hidden chains; also done at opening."""
         ...
 
     def get(self, key: str) -> bytes | None:

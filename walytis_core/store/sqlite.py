@@ -8,7 +8,7 @@ durable. It knows no policy.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +64,8 @@ class SqliteChain(SqliteHeld, ChainTables):
                 is_due = bool(commit.unfold or commit.refold) or count - self._written >= _COUNT_EVERY
                 if is_due:
                     connection.execute("UPDATE chains SET last = ?, count = ? WHERE key = ?", (last, count, self._key))
-            shared.recent.add(self._key, batch.metas)
             shared.last, self._last, self._count = batch.last, last, count
+            shared.recent.add(self._key, batch.metas)  # last: what is known is counted, and in every query
             if is_due:
                 self._written = count
         return numbers
@@ -174,8 +174,13 @@ class SqliteStore:
 
     # --- chains ---
 
-    def create_chain(self, genesis: Block, name: str) -> SqliteChain:
-        """Adds a chain with its genesis as first member. Raises `LocalError` when it is there already."""
+    def create_chain(self, genesis: Block, name: str, values: Mapping[str, bytes] | None = None) -> SqliteChain:
+        """Adds a chain with its genesis as first member, and its first small values, in one transaction.
+
+        Raises:
+            LocalError: It is there already.
+            StorageError: The disk refused; nothing was written.
+        """
         shared, digest = self._shared, genesis.id[len(DAG_CBOR_PREFIX) :]
         with self._database.lock:
             if genesis.id in self.chains():
@@ -186,6 +191,8 @@ class SqliteStore:
                 key = connection.execute(sql, (digest, name, number, number)).lastrowid or 0
                 batch = Batch(connection, shared, key)
                 batch.insert([genesis])
+                put = "INSERT INTO chain_values (chain, key, value) VALUES (?, ?, ?)"
+                connection.executemany(put, [(key, *value) for value in (values or {}).items()])
             shared.last = batch.last
             shared.recent.add(key, batch.metas)
             chain = self._chains[genesis.id] = SqliteChain(shared, (key, digest, number, number, 0))
@@ -215,12 +222,20 @@ class SqliteStore:
 
     def delete_chain(self, id: BlockId) -> None:
         """Removes all of a chain's data; its pages are used again. Raises `NotFoundError`."""
+        self.hide_chain(id)
+        self.purge()
+
+    def hide_chain(self, id: BlockId) -> None:
+        """Takes a chain out of sight in one short transaction: it can be created anew. Raises `NotFoundError`."""
         with self._database.lock:
             chain = self.chain(id)
             with self._database.write() as connection:
                 purge.mark(connection, id[len(DAG_CBOR_PREFIX) :], self._shared.last)
             chain.set_deleted()
             del self._chains[id]
+
+    def purge(self) -> None:
+        """Removes the rows of hidden chains, in short transactions."""
         purge.deleted_chains(self._database)
 
     # --- small values ---

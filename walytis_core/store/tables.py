@@ -57,11 +57,15 @@ class ChainTables:
         return rows[0][0] if rows else None
 
     def set_cursor(self, name: str, number: int | None) -> None:
-        """Moves a cursor durably; None removes it."""
+        """Moves a cursor durably, and never back; None removes it."""
         if number is None:
             self._write("DELETE FROM cursors WHERE chain = ? AND name = ?", name)
         else:
-            self._write("INSERT OR REPLACE INTO cursors (chain, name, number) VALUES (?, ?, ?)", name, number)
+            sql = """
+                INSERT INTO cursors (chain, name, number) VALUES (?, ?, ?)
+                ON CONFLICT (chain, name) DO UPDATE SET number = excluded.number WHERE excluded.number > number
+            """
+            self._write(sql, name, number)
 
     def cursors(self) -> dict[str, int]:
         """All named cursors."""

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from walytis_core import addresses
 from walytis_core.addresses import MAX_ADDRESSES, MAX_DELAY_S, MAX_DIALLING, AddressBook
+from walytis_core.limits import Limits
 
 
 def at(peer: str, number: int = 1) -> str:
@@ -129,7 +130,7 @@ def test_damaged_data_gives_a_book(data: object) -> None:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["learn", "connected", "inbound", "disconnected", "failed", "due", "forget"]),
+        st.sampled_from(["learn", "hear", "connected", "inbound", "disconnected", "failed", "due", "forget"]),
         st.sampled_from("abcdefghijkl"),
         st.floats(0, 1),
     ),
@@ -146,6 +147,8 @@ def test_invariants(todo: list[tuple[str, str, float]]) -> None:
         match what:
             case "learn":
                 book.learn(peer, [at(peer, round(number * 9))], now)
+            case "hear":
+                book.hear("teller", peer, [at(peer, round(number * 9))], now)
             case "connected" | "inbound":
                 book.connected(peer, at(peer) if what == "connected" else None, now)
                 connected.add(peer)
@@ -167,3 +170,86 @@ def test_invariants(todo: list[tuple[str, str, float]]) -> None:
                 assert all(found and all(text.endswith(f"/p2p/{one}") for text in found) for one, found in due)
         assert len(book) <= max(6, len(connected) + 1)
         assert sum(known.dialling for known in book._peers.values()) <= addresses.MAX_DIALLING
+
+
+def test_hearsay_displaces_nothing() -> None:
+    """C36: what others tell of a peer is kept apart, little of it, and tried last; a peer that was met stays in the book."""
+    book = AddressBook(limit=20)
+    book.learn("bob", [at("bob", 1)], now=0)
+    book.connected("bob", None, now=0)
+    for teller in range(50):
+        book.hear(f"liar{teller}", "bob", [at("bob", number) for number in range(2, 10)], now=1)
+    assert book.best("bob")[0] == at("bob", 1)
+    assert len(book.best("bob")) == 1 + Limits.hearsay_addresses
+    book.learn("bob", [at("bob", 1), at("bob", 3)], now=2)
+    assert set(book.best("bob")[:2]) == {at("bob", 1), at("bob", 3)}
+    book.disconnected("bob", now=3, jitter=0.0)
+    for number in range(300):
+        book.hear(f"liar{number}", f"made up {number}", [at(f"made up {number}")], now=4)
+    assert "bob" in book
+    assert (len(book), book.count_told()) == (20, 1)
+    again = AddressBook.from_data(book.to_data())
+    assert again.best("bob") == [at("bob", 1), at("bob", 3)]
+    assert len(again) == 1, "hearsay is not kept"
+
+
+def test_hearsay_never_displaces_those_who_told_of_themselves() -> None:
+    """C36: a full book takes no hearsay."""
+    book = AddressBook(limit=5)
+    for number in range(5):
+        book.learn(f"peer{number}", [at(f"peer{number}")], now=0)
+    book.hear("liar", "made-up", [at("made-up")], now=1)
+    assert "made-up" not in book
+    assert len(book) == 5
+
+
+def test_one_peer_introduces_few_a_minute() -> None:
+    """C36: so many a minute of one peer, whether it comes again or not, and only what is new counts."""
+    book = AddressBook()
+
+    def told(now: float) -> int:
+        before = len(book)
+        for number in range(100):
+            book.hear("liar", f"{now} {number}", [at(f"{now} {number}")], now)
+            book.hear("liar", f"{now} {number}", [at(f"{now} {number}")], now)
+        return len(book) - before
+
+    assert told(0.0) == Limits.introductions_per_minute
+    assert told(1.0) == 0
+    assert told(61.0) == Limits.introductions_per_minute
+    for number in range(1000):
+        book.hear(f"liar{number}", "x", [at("x", number % 250)], 62.0 + number)
+    assert len(book._tellers) <= 60 + Limits.introductions_per_minute
+
+
+def test_hearsay_is_dialled_rarely_and_last() -> None:
+    """C36: a liar has us dial a bounded number of addresses a minute, and leaves places for peers that are known."""
+    book, dials, now = AddressBook(), 0, 0.0
+    for second in range(60):
+        for number in range(16):
+            name = f"{second} {number}"
+            book.hear(f"liar {name}", name, [at(name, one) for one in range(1, 9)], now)
+        for peer, found in book.due(now):
+            dials += len(found)
+            book.failed(peer, now, jitter=0.5)
+        now += 1
+    assert dials <= 2 * Limits.hearsay_dials_per_minute * Limits.hearsay_addresses
+    for number in range(MAX_DIALLING):
+        book.learn(f"known{number}", [at(f"known{number}")], now)
+    assert {peer for peer, _ in book.due(now)} == {f"known{number}" for number in range(MAX_DIALLING)}
+
+
+def test_hearsay_that_proves_right_is_as_good_as_any() -> None:
+    """C38: a peer that was only told of is dialled, and once it was met, it and its address stay."""
+    book = AddressBook()
+    book.hear("alice", "carol", [at("carol")], now=0)
+    assert book.due(0) == [("carol", [at("carol")])]
+    book.connected("carol", at("carol"), now=1)
+    assert AddressBook.from_data(book.to_data()).best("carol") == [at("carol")]
+    book.hear("alice", "nobody", [at("nobody")], now=1)
+    now = 1.0
+    for _ in range(addresses.HEARSAY_TRIES):
+        now += MAX_DELAY_S
+        assert [peer for peer, _ in book.due(now)] == ["nobody"]
+        book.failed("nobody", now, jitter=0.5)
+    assert "nobody" not in book

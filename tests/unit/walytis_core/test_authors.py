@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.suites.making import ALICE, BOB, World, some_id
-from walytis_core.authors import OwnAuthor, author_key_name
+from walytis_core.authors import OwnAuthor, author_key_name, first_values
 from walytis_core.errors import UnavailableError
 from walytis_core.events import Arrived, Forked, Synced
 from walytis_core.keys import MemoryKeys
@@ -23,8 +23,17 @@ class Bench:
         self.keys = MemoryKeys()
         self.store: MemoryChain = world.store()
 
+        self.now_s, self.known_peers = 100.0, 1
+
     def open(self, *, is_copy: bool = False) -> OwnAuthor:
-        return OwnAuthor(self.world.genesis, self.store, self.keys, self.given, is_copy=is_copy)
+        return OwnAuthor(
+            self.world.genesis, self.store, self.keys, self.given, is_copy=is_copy,
+            known_peers=lambda: self.known_peers, now_s=lambda: self.now_s,
+        )  # fmt: skip
+
+    def begin(self, values: dict[str, bytes]) -> None:
+        for key, value in values.items():
+            self.store.put(key, value)
 
 
 def test_a_key_for_each_chain():
@@ -89,13 +98,61 @@ def test_the_start_is_kept():
     """C09: the admission that lists the key is known after a restart."""
     bench = Bench(LISTED)
     assert bench.open().start is None
-    bench.open().set_start(some_id(1))
+    bench.begin(first_values(given=None, admit=some_id(1)))
     assert bench.open().start == some_id(1)
 
 
 def test_a_given_key_that_is_new_here():
     """C27: what it wrote elsewhere is not known until a sync."""
-    author = Bench(given=ALICE).open()
-    author.set_unsure()
+    assert not Bench(given=ALICE).open().is_unsure
+    bench = Bench(given=ALICE)
+    bench.begin(first_values(given=ALICE.key, issuer="the inviter"))
+    author = bench.open()
     with pytest.raises(UnavailableError):
         author.require_sure()
+    assert bench.open().is_unsure
+
+
+def in_doubt(bench: Bench) -> OwnAuthor:
+    """A copy's author, of a chain of which three peers are known."""
+    bench.known_peers = 3
+    bench.open()
+    author = bench.open(is_copy=True)
+    assert author.is_unsure
+    return author
+
+
+def test_one_peer_does_not_lift_the_doubt():
+    """C27: where more peers are known, one that echoes our digest, however often, proves nothing; two do."""
+    bench = Bench(LISTED)
+    author = in_doubt(bench)
+    for equal in (True, False, True):
+        author.tell(Synced("liar", equal=equal))
+        assert author.is_unsure
+        with pytest.raises(UnavailableError):
+            author.require_sure()
+    author.tell(Synced("another", equal=True))
+    author.require_sure()
+    assert not bench.open().is_unsure
+
+
+def test_the_issuer_lifts_the_doubt():
+    """C27: who let this node in is not just anybody."""
+    bench = Bench(given=ALICE)
+    bench.begin(first_values(given=ALICE.key, issuer="the inviter"))
+    author = in_doubt(bench)
+    author.tell(Synced("the inviter", equal=False))
+    author.require_sure()
+
+
+def test_one_peer_is_enough_when_no_other_answers():
+    """C27: peers that are gone for ever lock nobody out."""
+    bench = Bench(LISTED)
+    author = in_doubt(bench)
+    author.tell(Synced("peer", equal=True))
+    bench.now_s += 599
+    assert author.is_unsure
+    bench.now_s += 1
+    assert not author.is_unsure
+    author.require_sure()
+    assert not bench.open().is_unsure

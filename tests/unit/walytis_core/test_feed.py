@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.suites.making import ALICE, BOB, World
+from tests.suites.nodes import until
 from walytis_core import events, feed
 from walytis_core.block import Block, decode
-from walytis_core.errors import ClosedError, InvalidInputError
+from walytis_core.errors import ClosedError, InvalidInputError, StorageError
 from walytis_core.feed import Arrived, Feed, FeedEvent, Follower, Revised, Source
 from walytis_core.standing import Obeyed
 from walytis_core.store.memory import MemoryChain
@@ -216,6 +217,152 @@ def test_a_handler_that_raises(monkeypatch):
     assert seen == [blocks[0]] * 4 + [blocks[1]]
     assert errors == [None, *["ValueError: not yet"] * 3, None]
     assert bench.open().next(timeout=0) is None
+
+
+class Failing:
+    """Stands in for a function: raises the first times."""
+
+    def __init__(self, function: Any, times: int) -> None:
+        self.function = function
+        self.left = times
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise StorageError("the disk reports an error")
+        return self.function(*arguments)
+
+
+@pytest.mark.parametrize("name", ["query", "corrupt", "set_cursor"])
+def test_a_follower_survives_a_disk_that_fails(monkeypatch, name):
+    """C17, C25: reading and writing are tried again, the error is visible, and no block is handled twice or lost."""
+    monkeypatch.setattr(feed, "_FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(feed, "_LAST_RETRY_S", 0.001)
+    bench = Bench()
+    monkeypatch.setattr(bench.store, name, Failing(getattr(bench.store, name), 1 << 60))
+    seen: list[Block] = []
+    done = threading.Event()
+
+    def handler(event: FeedEvent) -> None:
+        assert isinstance(event, Arrived)
+        seen.append(event.block)
+        if len(seen) == 3:
+            done.set()
+
+    one = bench.open()
+    follower = Follower(one, handler, None, "app")
+    blocks = bench.grow(3)
+    until(lambda: follower.error)
+    assert follower.error == "StorageError: the disk reports an error"
+    monkeypatch.undo()
+    assert done.wait(10)
+    until(lambda: bench.store.cursor("app") == bench.store.last)
+    follower.close()
+    assert seen == blocks
+    assert follower.error is None
+
+
+def test_what_fails_while_an_event_is_made_skips_nothing():
+    """C16: the error is raised once; the next call gives the same block."""
+    bench = Bench()
+    blocks = bench.grow(3)
+    one = bench.open()
+    one._source = Source(bench.store, Failing(one._source.read, 1), one._source.standing)
+    with pytest.raises(StorageError):
+        one.next(timeout=0)
+    one._source = Source(bench.store, one._source.read, Failing(one._source.standing, 1))
+    with pytest.raises(StorageError):
+        next(iter(one))
+    assert [event.block for event in take(one, 3)] == blocks
+
+
+def test_a_cursor_that_could_not_be_written_is_written_later(monkeypatch):
+    """C16, C25: acknowledging again is enough; an old feed of the name never moves the cursor back."""
+    bench = Bench()
+    bench.grow(3)
+    old, one = bench.open(), bench.open()
+    monkeypatch.setattr(bench.store, "set_cursor", Failing(bench.store.set_cursor, 1))
+    first, second, third = take(one, 3)
+    with pytest.raises(StorageError):
+        first.ack()
+    assert bench.store.cursor("app") is None
+    first.ack()
+    assert bench.store.cursor("app") == first.number
+    second.ack()
+    third.ack()
+    take(old, 1)[0].ack()
+    assert bench.store.cursor("app") == third.number
+
+
+def test_a_filtered_feed_passes_what_it_does_not_ask_for():
+    """C16, C20: acknowledging out of order, with other blocks in between, loses nothing and repeats little."""
+    bench = Bench()
+    wanted, others = Query(author=BOB.key), WORLD.chain(ALICE, 12)
+    chosen = WORLD.chain(BOB, 3)
+    mixed = [*others[:3], chosen[0], *others[3:6], chosen[1], *others[6:9], chosen[2], *others[9:]]
+    bench.store.commit(Commit(blocks=mixed))
+    first, second, third = take(bench.open(query=wanted), 3)
+    assert [event.block for event in (first, second, third)] == chosen
+    second.ack()
+    assert bench.store.cursor("app") is None
+    first.ack()
+    assert second.number <= (bench.store.cursor("app") or 0) < third.number
+    again = bench.open(query=wanted)
+    assert [event.block for event in take(again, 1)] == chosen[2:]
+    third.ack()
+    assert bench.store.cursor("app") == third.number
+    assert bench.open(query=wanted).next(timeout=0) is None
+
+
+class Damaged:
+    """A chain of which some bytes are set aside."""
+
+    def __init__(self, store: MemoryChain) -> None:
+        self.store = store
+        self.lost: set[bytes] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def corrupt(self) -> list[bytes]:
+        return sorted(self.lost)
+
+    def query(self, query: Query, newest_first: bool, limit: int) -> list[Row]:
+        rows = self.store.query(query, newest_first, 1 << 30)
+        return [row for row in rows if row.id not in self.lost][:limit]
+
+
+@pytest.mark.parametrize("name", ["app", None])
+@pytest.mark.parametrize("is_live", [True, False])
+def test_damaged_blocks_are_given_when_they_are_healed(name, is_live):
+    """C16, C24: once each, if the feed asks for them; those that came whole are not given again."""
+    bench = Bench()
+    store: Any = Damaged(bench.store)
+    bench.store = store
+    one = bench.open(name)
+    blocks = bench.grow(150)
+    store.lost = {blocks[at].id for at in (0, 20, 70, 149)}
+    for event in take(one, 146):
+        event.ack()
+    assert one.next(timeout=0) is None
+    store.lost.add(blocks[30].id)  # damaged after it was given
+    other = bench.open("other", query=Query(author=BOB.key))
+    if not is_live and name is not None:
+        one = bench.open(name)
+        assert one.next(timeout=0) is None
+    store.lost = {blocks[20].id}
+    for feed_ in (one, other):
+        feed_.tell(events.Revised((blocks[0].id, blocks[30].id, blocks[70].id, blocks[149].id)))
+    found = take(one, 3)
+    assert [event.block for event in found] == [blocks[0], blocks[70], blocks[149]]
+    for event in found[::-1]:
+        event.ack()
+    assert one.next(timeout=0) is other.next(timeout=0) is None
+    store.lost.clear()
+    one.tell(events.Revised((blocks[20].id,)))
+    take(one, 1)[0].ack()
+    assert one.next(timeout=0) is None
+    assert store.items("missed/") == {}
 
 
 def test_a_handler_in_the_apps_own_loop():

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from walytis_core.errors import ClosedError, JoinError
-from walytis_core.loop import Loop
+from walytis_core.loop import Loop, Tasks
 
 
 @contextmanager
@@ -145,3 +145,48 @@ def test_a_crash_at_the_start():
     loop.start()
     loop._thread.join(10)
     assert len(crashes) == 1
+
+
+def test_tasks_that_come_while_it_ends_are_dropped():
+    """C46: a nursery that is closing takes no more, and says so; nothing crashes."""
+
+    async def main() -> tuple[bool, bool, bool]:
+        ran = trio.Event()
+
+        async def run() -> None:
+            await trio.lowlevel.checkpoint()
+            ran.set()
+
+        tasks = Tasks()
+        early = tasks.start(run)
+        async with tasks.open() as nursery:
+            begun = tasks.start(run)
+            await ran.wait()
+            nursery.cancel_scope.cancel()
+        return early, begun, tasks.start(run)
+
+    assert trio.run(main) == (False, True, False)
+
+
+def test_what_is_posted_while_the_loop_ends_does_not_crash_it():
+    """C46: posts, tasks and calls from other threads up to the very end."""
+    for _ in range(50):
+        crashes: list[BaseException] = []
+        started, ended = threading.Event(), threading.Event()
+        with running(crashes) as loop:
+
+            async def nothing() -> None:
+                await trio.lowlevel.checkpoint()
+
+            def spawn(loop: Loop = loop, started: threading.Event = started, ended: threading.Event = ended) -> None:
+                while not ended.is_set():
+                    loop.spawn(nothing)
+                    started.set()
+
+            thread = threading.Thread(target=spawn)
+            thread.start()
+            assert started.wait(10)
+            loop.stop()
+            ended.set()
+            thread.join(10)
+        assert crashes == []

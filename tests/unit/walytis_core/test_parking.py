@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from tests.suites.making import ALICE, BOB, World, some_id
+from walytis_core.errors import Reason
 from walytis_core.limits import Limits
 from walytis_core.parking import Budget, Parking
 
@@ -15,7 +16,7 @@ def test_waiting_and_arriving():
     """C31: a block comes out when the last thing that it lacks arrives."""
     parking = Parking()
     block = WORLD.block(ALICE)
-    assert parking.park(block, {some_id(1), some_id(2)}, "p")
+    assert parking.park(block, {some_id(1), some_id(2)}, "p") is None
     assert block.id in parking
     assert parking.needed() == {some_id(1), some_id(2)}
     assert parking.senders(some_id(1)) == {"p"}
@@ -86,9 +87,9 @@ def test_bytes_per_peer():
         parking.park(WORLD.block(ALICE, payload=bytes([n % 256, n // 256]) + bytes(30_000)), {some_id(1)}, "p")
         for n in range(size + 5)
     ]
-    assert taken.count(True) in range(size - 2, size + 3)
-    assert not taken[-1]
-    assert parking.park(WORLD.block(BOB), {some_id(1)}, "q")
+    assert taken.count(None) in range(size - 2, size + 3)
+    assert taken[-1] is Reason.OVER_BUDGET
+    assert parking.park(WORLD.block(BOB), {some_id(1)}, "q") is None
 
 
 def test_sweep():
@@ -105,7 +106,7 @@ def test_sweep():
 def test_budgets_add_up():
     """C36: whatever is done, what is left and what stands here are the whole budget, and no account outlives its blocks."""
     source = random.Random(3)
-    budget = Budget()
+    budget = Budget(4000)
     parking = Parking(budget)
     blocks = [WORLD.block(ALICE, payload=b"%d" % n) for n in range(40)]
     for _ in range(2000):
@@ -126,15 +127,58 @@ def test_budgets_add_up():
             case _ if source.random() < 0.1:
                 parking.sweep()
         size = sum(len(parked.block.encoded) for parked in parking.parked.values())
-        assert budget.left_bytes + size == Limits.parked_bytes_per_node
-        assert sum(account.blocks for account in parking._accounts.values()) == len(parking)
+        assert size <= 4000 + Limits.parked_bytes_reserved
+        assert budget.left_bytes + parking._reserve_bytes + size == 4000 + Limits.parked_bytes_reserved
+        assert sum(len(account.ids) for account in parking._accounts.values()) == len(parking)
         assert sum(account.size_bytes for account in parking._accounts.values()) == size
         lacked = {id for parked in parking.parked.values() for id in parked.lacks}
-        assert {id for id in lacked if id not in parking} == parking.needed()
+        assert {id for id in lacked if id not in parking} == parking.needed() == set(parking.lacking())
+        lacks = {name: sum(len(one.lacks) for one in parking.parked.values() if one.peer == name) for name in "pqr"}
+        assert lacks == {name: getattr(parking._accounts.get(name), "lacks", 0) for name in "pqr"}
+        assert parking._lacks == sum(lacks.values())
     parking.clear()
+    assert parking._reserve_bytes == Limits.parked_bytes_reserved
     assert (budget.left_bytes, parking._accounts, parking._waiting_for, parking._places) == (
-        Limits.parked_bytes_per_node,
+        4000,
         {},
         {},
         {},
     )
+
+
+def test_one_chains_crowd_starves_no_other():
+    """C36: when the node's budget is used up, each chain still has its reserve."""
+    budget = Budget(0)
+    parking = Parking(budget)
+    assert parking.park(WORLD.block(ALICE, payload=bytes(30_000)), {some_id(1)}, "p") is None
+    assert parking._reserve_bytes < Limits.parked_bytes_reserved
+    parking.clear()
+    assert (budget.left_bytes, parking._reserve_bytes) == (0, Limits.parked_bytes_reserved)
+
+
+def test_who_has_most_makes_room():
+    """C36: without room left, the oldest blocks of the largest account go; nobody makes room for who has as much."""
+    parking = Parking(Budget(0))
+    blocks = [WORLD.block(ALICE, payload=bytes([n]) + bytes(30_000)) for n in range(40)]
+    kept = [block for block in blocks if parking.park(block, {some_id(1)}, "loud") is None]
+    assert 30 <= len(kept) < 40
+    assert parking.park(blocks[-1], {some_id(1)}, "loud") is Reason.NO_ROOM
+    assert parking.park(blocks[-1], {some_id(1)}, "quiet") is None
+    assert kept[0].id not in parking
+    assert kept[1].id in parking
+    assert parking.senders(some_id(1)) == {"loud", "quiet"}
+
+
+def test_what_parked_blocks_lack_is_bounded():
+    """C36: a peer's parked blocks lack a bounded number of ids, and all peers' together."""
+    parking = Parking()
+    lacks = Limits.parked_lacks_per_peer // 8
+    fits = [
+        parking.park(WORLD.block(ALICE, payload=b"%d %d" % (peer, n)), {some_id(peer * 9999 + n * lacks + k) for k in range(lacks)}, f"p{peer}")
+        for peer in range(10)
+        for n in range(9)
+    ]  # fmt: skip
+    assert fits[:9] == [None] * 8 + [Reason.NO_ROOM]
+    assert parking._lacks <= Limits.parked_lacks_per_chain
+    assert all(account.lacks <= Limits.parked_lacks_per_peer for account in parking._accounts.values())
+    assert "p9" in parking._accounts  # who came last found room

@@ -84,5 +84,66 @@ def test_asyncio_is_woken_by_a_thread():
     assert asyncio.run(wait()) == 5
 
 
+def test_an_await_that_is_cancelled():
+    """C40, C48: `asyncio.wait_for` that runs out of time undoes what was begun, before it raises; a shield does not."""
+    undone: list[int] = []
+
+    async def wait() -> None:
+        kept = Pending[int](lambda: undone.append(0))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(kept), 0.01)
+        assert (undone, kept.done()) == ([], False)
+        kept.resolve(7)
+        pending = Pending[int](lambda: undone.append(1))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pending, 0.01)
+        assert (undone, pending.done()) == ([1], True)
+        pending.resolve(7)
+        with pytest.raises(ClosedError):
+            await pending
+
+    asyncio.run(wait())
+
+
+def test_an_operation_that_is_cancelled_elsewhere():
+    """C48: who awaits it gets the error that `result` raises, and is not cancelled itself."""
+
+    async def wait() -> None:
+        pending = Pending[int]()
+        asyncio.get_running_loop().call_soon(pending.cancel)
+        with pytest.raises(ClosedError):
+            await pending
+
+    asyncio.run(wait())
+
+
+def test_it_ends_once():
+    """C48: of many threads that end it, one does; nobody is told of an error in the machinery."""
+    for _ in range(50):
+        undone: list[int] = []
+        pending = Pending[int](lambda undone=undone: undone.append(1))  # type: ignore[misc]
+        start = threading.Barrier(4)
+        failed: list[Exception] = []
+
+        def end(
+            how: int,
+            pending: Pending[int] = pending,
+            start: threading.Barrier = start,
+            failed: list[Exception] = failed,
+        ) -> None:
+            start.wait(10)
+            try:
+                (lambda: pending.resolve(1), lambda: pending.fail(JoinError("no")), pending.cancel)[how % 3]()
+            except Exception as error:  # noqa: BLE001 - shown by the assertion
+                failed.append(error)
+
+        threads = [threading.Thread(target=end, args=(how,)) for how in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert (failed, pending.done()) == ([], True)
+
+
 async def _awaited(pending: Pending[int]) -> int:
     return await pending

@@ -156,9 +156,10 @@ def test_wants_of_content_are_bounded():
     """C36: a peer that wants more pieces than fit is refused."""
     one = peer()
     one.handle(PeerSeen("x"))
-    one.store.put_side(Cid.of(b"", RAW_PREFIX), bytes(100))
+    cid = Cid.of(bytes(100), RAW_PREFIX)
+    one.store.put_side(cid, bytes(100))
     for _ in range(2):
-        one.receive("x", SideWant((Cid.of(b"", RAW_PREFIX),) * 1000))
+        one.receive("x", SideWant((cid,) * 1000))
     assert one.rejected == {Reason.OVER_BUDGET: 1}
     assert len(one.said(SidePart)) == Limits.credit_frames
 

@@ -16,7 +16,7 @@ def test_a_standing_comes_back_as_it_was(standing):
     assert from_value(to_value(standing)) == standing
 
 
-@pytest.mark.parametrize("value", [1, [], {}, True, ["text"]])
+@pytest.mark.parametrize("value", [1, [], {}, True, ["two", "texts"]])
 def test_anything_else_is_refused(value):
     with pytest.raises(StorageError):
         from_value(value)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.suites.folding import (
+    BROKEN,
     CUT,
+    FRAGILE,
     MALFORMED,
     NEVER,
     PLAIN,
@@ -25,7 +27,7 @@ from tests.suites.folding import (
 )
 from walytis_core.block import Block, Content, Place, create, draft
 from walytis_core.cid import RAW_PREFIX, BlockId, Cid
-from walytis_core.errors import NotFoundError
+from walytis_core.errors import LocalError, NotFoundError
 from walytis_core.fold import kept
 from walytis_core.layer import Layer
 from walytis_core.policy import Policy, create_genesis
@@ -317,6 +319,107 @@ def test_removed_authors_are_read_from_the_value():
     world.take(block)
     assert world.view.removed == {block.id}
     assert World().view.removed == frozenset()
+
+
+# --- a layer with bugs -------------------------------------------------------------------------------------------
+
+
+def test_a_block_that_the_layer_fails_on_is_void():
+    """C52: in `check` and in `step`; the state is as if it were not there, also after a restart and a late block."""
+    world = World()
+    line = world.line(3)
+    world.take(*line)
+    broken, fragile = world.make(line[-1], BROKEN), world.make(line[-1], FRAGILE, 1)
+    world.take(broken, fragile)
+    assert world.view.standing(broken.id) == Void("the layer failed on it: IndexError")
+    assert world.view.standing(fragile.id) == Void("the layer failed on it: KeyError")
+    world.check()
+    world.view.save()
+    world.open()
+    assert world.view.arrived() == ()
+    world.check()
+    assert world.take(world.make(GENESIS, PLAIN, 2)) == (fragile.id,)
+    assert world.view.standing(fragile.id) == OBEYED
+    world.check()
+
+
+def test_many_blocks_that_the_layer_fails_on_cost_two_steps_each():
+    """C52: the state goes back to the last of them, not to the last snapshot."""
+    world = World()
+    blocks = [world.make(GENESIS, PLAIN)]
+    while len(blocks) < 1000:
+        blocks.append(world.make(blocks[-1], FRAGILE if len(blocks) % 3 else PLAIN))
+    world.take(*blocks)
+    world.check()
+    assert len(world.counts.steps) < 2500
+
+
+@pytest.mark.parametrize(
+    ("check", "key"),
+    [
+        (lambda _block, _past: None, None),
+        (lambda _block, _past: Void(None), None),
+        (lambda _block, _past: Void("\udc80"), None),
+        (lambda _block, _past: Wait(None, ()), None),
+        (lambda _block, _past: OBEYED, lambda block: block.payload[99]),
+        (lambda _block, _past: OBEYED, lambda _block: ["no", "key"]),
+        (lambda _block, _past: OBEYED, lambda _block: "\udc80"),
+    ],
+)
+def test_what_a_layer_must_not_say_makes_the_block_void(check, key):
+    """C52: whatever could not be saved and read back."""
+    world = World(layer=Layer(PREFIX, check, lambda state, _block: state, lambda state: (state, {}), key=key))
+    block = world.make()
+    world.take(block)
+    for _ in range(2):
+        standing = world.view.standing(block.id)
+        assert isinstance(standing, Void)
+        assert standing.reason.startswith("the layer failed on it: ")
+        world.view.save()
+        world.open()
+        world.view.arrived()
+
+
+def test_finish_that_fails_is_told_to_who_asks_for_the_value():
+    """C52: it voids and removes nobody; when it works again, there is a value."""
+    plain = recorder()
+
+    def finish(state: Any) -> Any:
+        if len(state) == 2:
+            raise ZeroDivisionError
+        return state, {}
+
+    def removed(value: Any) -> Any:
+        return {}[len(value)]
+
+    world = World(layer=Layer(PREFIX, plain.check, plain.step, finish, removed=removed, initial=[]))
+    line = world.line(3)
+    world.take(*line[:2])
+    with pytest.raises(LocalError, match=PREFIX):
+        _ = world.view.value
+    assert world.view.standing(line[0].id) == OBEYED
+    assert world.view.removed == frozenset()
+    world.view.save()
+    world.open()
+    world.take(line[2])
+    assert len(world.view.value) == 3
+    assert world.view.removed == frozenset()
+
+
+def test_a_state_that_cannot_be_written_is_made_again(monkeypatch):
+    """C52: saving and opening go on; snapshots are left out."""
+    monkeypatch.setattr("walytis_core.fold._SPACING", 2)
+    layer = Layer(PREFIX, lambda _b, _p: OBEYED, lambda state, _b: (state or 0) + 0.5, lambda s: (s, {}))
+    world = World(layer=layer)
+    line = world.line(10)
+    for half in (line[:5], line[5:]):
+        world.take(*half)
+        world.view.save()
+        world.open()
+    world.view.arrived()
+    assert world.view.value == 5
+    world.take(world.make(GENESIS, PLAIN, 1))
+    assert world.view.value == 5.5
 
 
 # --- waits -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from typing import Any, cast
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
@@ -99,6 +98,14 @@ class Router(GossipSub):
         # both grow without bound; what they are for is repaired by sync
         self.recent_message_deliveries = cast(Any, _Forgetful())
         self._pending_messages = cast(Any, _Forgetful())
+
+    async def heartbeat(self) -> None:
+        """Goes on after an error: it works on what peers say, and one that ends ends the node."""
+        while True:
+            try:
+                await super().heartbeat()
+            except Exception:  # noqa: BLE001 - a task boundary, as said; it begins anew with a delay
+                _log.debug("a heartbeat failed", exc_info=True)
 
     def remove_peer(self, peer_id: ID) -> None:
         """Forgets all: a peer that comes back starts anew, and strangers leave nothing."""
@@ -259,8 +266,15 @@ class GossipService(Pubsub):
         self._peer_subscription_count[origin_id] = count + 1
         self.peer_topics.setdefault(topic, set()).add(origin_id)
         if topic in self.topic_ids:
-            self.manager.run_task(self.router.on_peer_subscribed, origin_id, topic)
-            self.manager.run_task(self._replay_recent_messages, origin_id, topic)
+            self.manager.run_task(self._greet, origin_id, topic)
+
+    async def _greet(self, peer: ID, topic: str) -> None:
+        """Takes a new subscriber into the mesh, and tells it what was said lately."""
+        try:
+            await self.router.on_peer_subscribed(peer, topic)
+            await self._replay_recent_messages(peer, topic)
+        except Exception:  # noqa: BLE001 - a task boundary: an error here would stop the service, on a stranger's word
+            _log.debug("a subscriber was not greeted", exc_info=True)
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Hands a message straight to our own queue: py-libp2p's holds 32 and drops the newest."""
@@ -317,7 +331,7 @@ class GossipService(Pubsub):
         rpc_msg.ClearField("senderRecord")
         try:
             await stream.write(encode_varint_prefixed(rpc_msg.SerializeToString()))
-        except BaseLibp2pError:
+        except Exception:  # noqa: BLE001 - a task of the service: whatever the layers below raise ends this stream only
             peer = stream.muxed_conn.peer_id
             if self.peers.get(peer) is stream:
                 self._handle_dead_peer(peer)

@@ -17,7 +17,7 @@ from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network._errors import single_error
 from walytis_core.network._mailbox import Mailbox
-from walytis_core.network.port import Gossip, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Gossip, PeerId, Stream, StreamHandler
 
 if TYPE_CHECKING:
     from walytis_core.network.libp2p.running import RunningHost
@@ -35,12 +35,15 @@ class Libp2pNetwork:
         listen: Multiaddresses to listen on; port 0 takes a free one. Empty: others cannot dial this node.
         dial_wait_s: How long one address may take to answer.
 
+    Raises:
+        InvalidInputError: `listen` is no list of TCP multiaddresses.
+
     Example:
         >>> network = Libp2pNetwork(listen=["/ip4/127.0.0.1/tcp/0"])
     """
 
     def __init__(self, *, listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",), dial_wait_s: float = 5.0) -> None:
-        self._listen = tuple(listen)
+        self._listen = _to_listen_on(listen)
         self._dial_wait_s = dial_wait_s
         self._handlers: dict[str, StreamHandler] = {}
         self._inboxes: dict[str, Mailbox[Gossip]] = {}
@@ -86,7 +89,7 @@ class Libp2pNetwork:
         if self._run is not None:
             self._run.serve(protocol, handler)
 
-    async def connect(self, addresses: Sequence[str]) -> PeerId:
+    async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the peer at the first address that answers, each within `dial_wait_s`."""
         return await self._running().connect(addresses, self._dial_wait_s)
 
@@ -156,3 +159,25 @@ class Libp2pNetwork:
             watcher.close()
         self._inboxes.clear()
         self._watchers.clear()
+
+
+def _to_listen_on(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The addresses, each looked at now: a node that has started could only say later that nobody reaches it."""
+    from multiaddr import Multiaddr  # noqa: PLC0415 - as py-libp2p: for those who make a network
+
+    if isinstance(addresses, str):
+        raise InvalidInputError("`listen` takes a list of addresses, not one text.", hint=f"Write [{addresses!r}].")
+    for address in addresses:
+        try:
+            names = [protocol.name for protocol in Multiaddr(address).protocols()]
+        except Exception as error:  # its codecs raise what they like
+            raise _no_listening_on(address) from error
+        if names[:2] not in (["ip4", "tcp"], ["ip6", "tcp"]) or names[2:] not in ([], ["p2p"]):
+            raise _no_listening_on(address)
+    return tuple(addresses)
+
+
+def _no_listening_on(address: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"{address!r} is no address to listen on.", hint="Write an IP address and a TCP port: /ip4/0.0.0.0/tcp/4711."
+    )

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.tools.anyio_service.exceptions import LifecycleError
 from multiaddr import Multiaddr
-from multiaddr.exceptions import Error as MultiaddrError
 
 from walytis_core.errors import InvalidInputError, UnavailableError
+from walytis_core.network.libp2p._foreign import foreign_errors, parse_peer
 from walytis_core.network.libp2p.gossip import build_gossip
 from walytis_core.network.libp2p.host import build_host, forget_peer, listening_addresses
 from walytis_core.network.libp2p.stream import Libp2pStream
 from walytis_core.network.libp2p.yamux import Muxer
-from walytis_core.network.port import PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, PeerId, Stream, StreamHandler
 
 __all__ = ["RunningHost"]
 
@@ -128,7 +128,7 @@ class RunningHost:
             await stream.close()
             done.set()
 
-    async def connect(self, addresses: Sequence[str], wait_s: float) -> PeerId:
+    async def connect(self, addresses: Sequence[str], wait_s: float) -> Connected:
         """Dials addresses in order; a peer that is connected already is not dialled."""
         await trio.lowlevel.checkpoint()
         last: Exception | None = None
@@ -138,25 +138,27 @@ class RunningHost:
                 peer = _peer_of(target)
                 if peer == self._host.get_id():
                     raise InvalidInputError("This is our own address.")
-                if not self._swarm.get_connections(peer):
-                    await self._dial(target, peer, wait_s)
-                    self._dialled[peer] = address
-                return str(peer)
-            except (InvalidInputError, BaseLibp2pError, OSError, trio.TooSlowError) as error:
+                if self._swarm.get_connections(peer):
+                    return Connected(str(peer), None)
+                await self._dial(target, peer, wait_s)
+                self._dialled[peer] = address
+                return Connected(str(peer), address)
+            except (InvalidInputError, UnavailableError) as error:
                 last = error
         raise UnavailableError("No peer answers at any of these addresses.") from last
 
     async def _dial(self, address: Multiaddr, peer: ID, wait_s: float) -> None:
         # one address, directly: `dial_peer` waits 250 ms first, tries two addresses at most, and then refuses the
         # peer for a minute when none answers
-        with trio.fail_after(wait_s):
+        with foreign_errors("Nobody answers there as this peer."), trio.fail_after(wait_s):
             await self._swarm.dial_addr(address, peer)
 
     async def disconnect(self, peer: PeerId) -> None:
         """Closes the connections to a peer."""
         await trio.lowlevel.checkpoint()
-        for connection in self._swarm.get_connections(ID.from_base58(peer)):
-            await connection.close()
+        with suppress(UnavailableError), foreign_errors("The connection is broken."):
+            for connection in self._swarm.get_connections(parse_peer(peer)):
+                await connection.close()
 
     def connected(self) -> Sequence[PeerId]:
         """The peers with a connection."""
@@ -164,24 +166,29 @@ class RunningHost:
 
     def known_addresses(self, peer: PeerId) -> Sequence[str]:
         """Where a connected peer listens, as far as known; the address that worked comes first."""
-        known = ID.from_base58(peer)
-        if not self._swarm.get_connections(known):
-            return []
-        found = [self._dialled[known]] if known in self._dialled else []
-        store = self._host.get_peerstore()
-        learnt = store.addrs(known) if known in store.peers_with_addrs() else []
-        found += [_with_peer(address, peer) for address in learnt[:MAX_KNOWN] if _is_tcp(address)]
-        return [address for address in dict.fromkeys(found) if len(address) <= MAX_ADDRESS_CHARS]
+        with suppress(UnavailableError):
+            known = parse_peer(peer)
+            if self._swarm.get_connections(known):
+                found = [self._dialled[known]] if known in self._dialled else []
+                return list(dict.fromkeys(found + self._learnt(known)))
+        return []
+
+    def _learnt(self, peer: ID) -> list[str]:
+        """What a peer says of its addresses, as far as it makes sense."""
+        try:
+            told = self._host.get_peerstore().addrs(peer)
+        except PeerStoreError:
+            return []  # it said nothing yet
+        texts = (_text_of(address, str(peer)) for address in told[:MAX_KNOWN])
+        return [text for text in texts if text is not None]
 
     async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a connection that is there."""
-        target = ID.from_base58(peer)
+        target = parse_peer(peer)
         if not self._swarm.get_connections(target):
             raise UnavailableError("The peer is not connected.")
-        try:
+        with foreign_errors("The peer is gone or does not speak this protocol."):  # `new_stream` resets what failed
             return Libp2pStream(await self._host.new_stream(target, [TProtocol(protocol)]))
-        except BaseLibp2pError as error:
-            raise UnavailableError("The peer is gone or does not speak this protocol.") from error
 
     def _came(self, peer: ID) -> None:
         for connection in self._swarm.get_connections(peer)[:-1]:
@@ -249,7 +256,7 @@ def _parse(address: str) -> Multiaddr:
         parsed = Multiaddr(address)
         if _is_tcp(parsed):
             return parsed
-    except (MultiaddrError, ValueError) as error:
+    except Exception as error:  # an address may be a stranger's, and its codecs raise what they like
         raise InvalidInputError("This is not a multiaddress.") from error
     raise InvalidInputError("Only /ip4, /ip6 and /dns addresses with /tcp are spoken here.")
 
@@ -264,10 +271,20 @@ def _is_tcp(address: Multiaddr) -> bool:
 def _peer_of(address: Multiaddr) -> ID:
     try:
         return ID.from_base58(str(address.value_for_protocol("p2p")))
-    except (MultiaddrError, ValueError) as error:
+    except Exception as error:  # as in `_parse`
         raise InvalidInputError("An address to dial ends in /p2p/ and the peer id.") from error
 
 
-def _with_peer(address: Multiaddr, peer: PeerId) -> str:
-    text = str(address)
-    return text if "/p2p/" in text else f"{text}/p2p/{peer}"
+def _text_of(address: Multiaddr, peer: PeerId) -> str | None:
+    """An address that a peer told, as text with its peer id; None when it is garbage or not to be dialled.
+
+    py-libp2p keeps the bytes as they came: each use of one may raise.
+    """
+    try:
+        if not _is_tcp(address):
+            return None
+        text = str(address)
+        text = text if "/p2p/" in text else f"{text}/p2p/{peer}"
+        return text if _peer_of(_parse(text)) == ID.from_base58(peer) else None
+    except Exception:  # noqa: BLE001 - a stranger's bytes: the address is dropped, whatever its codecs raise
+        return None

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import trio
 from libp2p.abc import INetStream
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamEOF
 
 from walytis_core.errors import UnavailableError
+from walytis_core.network.libp2p._foreign import foreign_errors
 from walytis_core.network.port import PeerId
 
 __all__ = ["Libp2pStream"]
@@ -32,23 +32,20 @@ class Libp2pStream:
 
     async def send(self, data: bytes) -> None:
         """Sends all of `data`; waits while the other end does not read."""
-        try:
+        with foreign_errors("The stream is closed or its peer is gone."):
             await self._stream.write(data)
-        except BaseLibp2pError as error:
-            raise UnavailableError("The stream is closed or its peer is gone.") from error
 
     async def receive(self, max_bytes: int) -> bytes:
         """Gives 1 to `max_bytes` bytes, or nothing at the end."""
         if self._is_closed:
             raise UnavailableError("The stream is closed.")
-        try:
-            return await self._stream.read(max_bytes)
-        except StreamEOF:
-            if self._is_closed:
-                raise UnavailableError("The stream is closed.") from None
-            return b""
-        except BaseLibp2pError as error:
-            raise UnavailableError("The stream broke or its peer is gone.") from error
+        with foreign_errors("The stream broke or its peer is gone."):
+            try:
+                return await self._stream.read(max_bytes)
+            except StreamEOF:
+                if self._is_closed:
+                    raise UnavailableError("The stream is closed.") from None
+                return b""
 
     async def close(self) -> None:
         """Closes both directions at once."""
@@ -56,6 +53,9 @@ class Libp2pStream:
             return
         self._is_closed = True
         deadline = trio.current_time() + CLOSE_WAIT_S
-        # an error says that the connection is gone, and the stream with it
-        with trio.CancelScope(shield=True, deadline=deadline), suppress(BaseLibp2pError):
-            await self._stream.close()
+        with trio.CancelScope(shield=True, deadline=deadline):
+            try:
+                await self._stream.close()
+            except Exception:  # noqa: BLE001 - `close` never raises: what does not end in order is broken off
+                with suppress(Exception):
+                    await self._stream.reset()

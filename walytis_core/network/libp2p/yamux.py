@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple
 
@@ -142,9 +143,9 @@ class MuxerStream(IMuxedStream):
     async def reset(self) -> None:
         """Breaks the stream in both directions."""
         if not self._broken:
-            self._muxer.answer(_Frame(_WINDOW, _RST, self.number, 0))
             self.broke()
             self._muxer.forget(self)
+            self._muxer.answer(_Frame(_WINDOW, _RST, self.number, 0))  # last: it raises when the peer reads nothing
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def set_deadline(self, ttl: int) -> None:
@@ -254,7 +255,8 @@ class Muxer(IMuxedConn):
             self._accept_send.close()
             self._set_room()
             self._scope.cancel()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_WAIT_S):
+        # suppressed, whatever the layers below raise: it is closed, and this runs at the end of a task of the swarm
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_WAIT_S), suppress(Exception):
             await self._conn.close()
 
     def doubt(self) -> None:

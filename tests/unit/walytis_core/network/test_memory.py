@@ -66,7 +66,7 @@ def test_nodes_in_their_own_threads() -> None:
         with trio.fail_after(20):
             async with network.running(ALICE):
                 events, inbox = network.watch(), await network.subscribe(CHANNEL)
-                peer = await network.connect(bob.where)
+                peer, _ = await network.connect(bob.where)
                 assert await events.receive() == (peer, True)
                 stream = await network.open_stream(peer, PROTOCOL)
                 received = 0

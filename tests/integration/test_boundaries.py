@@ -1,0 +1,267 @@
+"""What a single peer, the app or the disk leads to, in the loop, ends there: the node goes on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+
+from tests.suites.hostile import JOIN, Stranger, keys_of
+from tests.suites.nodes import Crew, assert_sound, join, until, until_same
+from walytis_core import Chain, Layer, Node, Reason, StorageError, UnavailableError, WalytisError, reception, session
+from walytis_core.addresses import AddressBook
+from walytis_core.engine import Engine
+from walytis_core.events import Input, PeerSeen
+from walytis_core.limits import Limits
+from walytis_core.messages import Credit, Message, Peers, Want, encode
+from walytis_core.network import MemoryHub, MemoryNetwork
+from walytis_core.seals import GOSSIP_NONCE_BYTES
+from walytis_core.standing import OBEYED
+from walytis_core.view import View
+
+READERS = "did:walytis:bafyreidjlj53zfh3bfsoauf5y36oqxmwhav474holttadpt7ika72fmvty"
+
+
+@pytest.fixture
+def hub() -> MemoryHub:
+    return MemoryHub()
+
+
+@pytest.fixture
+def node(hub: MemoryHub) -> Iterator[Node]:
+    with Node.in_memory(hub) as node:
+        node.addresses()
+        yield node
+
+
+@pytest.fixture
+def stranger(hub: MemoryHub) -> Iterator[Stranger]:
+    with Stranger(MemoryNetwork(hub)) as stranger:
+        yield stranger
+
+
+def assert_goes_on(node: Node, hub: MemoryHub, chain: Chain) -> None:
+    """Asserts that the node runs, and serves an honest peer."""
+    with Node.in_memory(hub) as honest:
+        copy = join(honest, chain)
+        mine, theirs = chain.append(b"mine"), copy.append(b"theirs")
+        until(lambda: mine.id in copy and theirs.id in chain)
+        assert_sound(chain)
+    assert node.stats.network == "up"
+
+
+@pytest.mark.parametrize("message", [Credit(1), Want(()), Peers(())], ids=lambda one: type(one).__name__)
+def test_gossip_of_a_kind_that_does_not_belong_there(
+    hub: MemoryHub, node: Node, stranger: Stranger, message: Message
+) -> None:
+    """C36: it is refused and counted; the node goes on."""
+    chain = node.create_chain("open", readers="everyone")
+    keys = keys_of(node, chain)
+
+    async def publish() -> None:
+        await stranger.connect(node)
+        await stranger.network.subscribe(keys.channel)
+        while not stranger.network.on_channel(keys.channel):
+            await trio.lowlevel.checkpoint()
+        sealed = keys.gossip.seal(encode(message), os.urandom(GOSSIP_NONCE_BYTES))
+        await stranger.network.publish(keys.channel, sealed)
+
+    stranger.run(publish)
+    until(lambda: node.stats.refused.get(Reason.UNASKED.value) == 1)
+    assert chain.status().refused[Reason.UNASKED.value] == 1
+    assert_goes_on(node, hub, chain)
+
+
+def broken_for(peer: str, handle: Callable[[Engine, Input], None]) -> Callable[[Engine, Input], None]:
+    """An engine with a bug that one peer finds."""
+
+    def broken(engine: Engine, event: Input) -> None:
+        if isinstance(event, PeerSeen) and event.peer == peer:
+            raise RuntimeError("a bug in the engine")
+        handle(engine, event)
+
+    return broken
+
+
+def test_a_bug_that_a_peer_finds_in_a_session(
+    hub: MemoryHub, node: Node, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C36: the stream is closed, the fault counted and logged, and others are served."""
+    chain = node.create_chain("open", readers="everyone")
+    monkeypatch.setattr(Engine, "handle", broken_for(stranger.network.peer_id, Engine.handle))
+
+    async def knock() -> None:
+        wire = await stranger.open(node, keys_of(node, chain))
+        await wire.until_closed()
+
+    stranger.run(knock)
+    until(lambda: node.stats.refused.get(Reason.BROKE_US.value))
+    until(lambda: not chain.peers())
+    assert any("RuntimeError" in record.getMessage() for record in caplog.records)
+    assert_goes_on(node, hub, chain)
+
+
+@pytest.mark.parametrize("where", ["join", "sync"])
+def test_a_bug_that_a_peer_finds_in_an_opening(
+    hub: MemoryHub, node: Node, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """C36: the same before there is a session."""
+    chain = node.create_chain("open", readers="everyone")
+
+    async def bug(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("a bug in an opening")
+
+    async def knock() -> None:
+        stream = await stranger.stream(node, JOIN if where == "join" else session.SYNC_PROTOCOL)
+        assert await stream.receive(1) == b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reception, "answer_join", bug)
+        patch.setattr("walytis_core.service.open_as_responder", bug)
+        stranger.run(knock)
+        until(lambda: node.stats.refused.get(Reason.BROKE_US.value) == 1)
+    assert_goes_on(node, hub, chain)
+
+
+def test_a_bug_in_dialling_one_peer(hub: MemoryHub, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C37: a redial that fails in a way nobody thought of is tried again later, like any other."""
+    chain = node.create_chain("open", readers="everyone")
+    dialled = threading.Event()
+
+    async def bug(*_: object) -> None:
+        dialled.set()
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("a bug in connect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryNetwork, "connect", bug)
+        service = node._service.chains[chain.id]
+        node._loop.post(lambda: service.learn("bob", ["/memory/bob/p2p/bob"]))
+        assert dialled.wait(10)
+    until(lambda: not any(known.dialling for known in service._book._peers.values()))
+    assert_goes_on(node, hub, chain)
+
+
+def test_members_that_raises_lets_nobody_in(hub: MemoryHub) -> None:
+    """C42: an app that cannot say who is a member admits nobody, and its node goes on."""
+
+    def members(_did: str, _key: bytes) -> bool:
+        raise KeyError("a bug of the app")
+
+    with Node.in_memory(hub) as node:
+        node._members = members
+        node.addresses()
+        chain = node.create_chain("closed", readers=READERS)
+        with Stranger(MemoryNetwork(hub)) as stranger, pytest.raises(UnavailableError):
+            stranger.run(stranger.open, node, keys_of(node, chain))
+        until(lambda: node.stats.refused.get(Reason.BAD_PROOF.value))
+        assert_goes_on(node, hub, node.create_chain("open", readers="everyone"))
+
+
+def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25: telling other chains of new blocks may fail; `stats` says so, and the node goes on."""
+    layer = Layer("app/", check=lambda _b, _p: OBEYED, step=lambda s, _b: s, finish=lambda s: (s, {}), initial=0)
+    with Node.in_memory(hub, layers=[layer]) as node:
+        chain, _other = node.create_chain("x", readers="everyone"), node.create_chain("y")
+        node.addresses()
+
+        def refuse(_view: View, _chain: object) -> list[object]:
+            raise StorageError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "resolved", refuse)
+            chain.append(b"1")
+            until(lambda: node.stats.network == "the disk is full")
+        assert node._crash is None
+        chain.append(b"2")
+
+
+def test_a_book_that_cannot_be_read_is_not_written_over(
+    hub: MemoryHub, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C25: a disk that refuses while a chain starts costs neither the node nor the addresses that are stored."""
+    chain = node.create_chain("open", readers="everyone")
+    service = node._service.chains[chain.id]
+    until(lambda: service._is_book_read)
+
+    def refuse(*_: object) -> bytes:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("walytis_core.chain_service._stored_book", refuse)
+        second = node.create_chain("second", readers="everyone")
+        until(lambda: second.id in node._service.chains and node._service.chains[second.id].is_running)
+        assert node._crash is None
+    assert_goes_on(node, hub, chain)
+    assert not node._service.chains[second.id]._is_book_read
+
+
+def test_introductions_of_one_peer_are_few(node: Node, stranger: Stranger) -> None:
+    """C36: a reader that names made-up peers fills no book; the peers that were met stay first."""
+    chain = node.create_chain("open", readers="everyone")
+
+    def made_up(number: int) -> tuple[str, tuple[str, ...]]:
+        return f"x{number}", (f"/memory/x{number}/p2p/x{number}",)
+
+    async def lie() -> None:
+        for turn in range(3):  # coming again does not help
+            wire = await stranger.open(node, keys_of(node, chain))
+            for first in range(100 * turn, 100 * turn + 96, 16):
+                await wire.send(Peers(tuple(map(made_up, range(first, first + 16)))))
+            await wire.send(Want(()))
+            await wire.frames.stream.close()
+
+    book: AddressBook = node._service.chains[chain.id]._book
+    stranger.run(lie)
+    until(lambda: not chain.peers())
+    assert len(book) <= Limits.introductions_per_minute + 1
+
+
+def test_closing_while_chains_are_made_and_deleted() -> None:
+    """C46: work that comes while the node closes is dropped, and the loop ends in order."""
+    for _ in range(20):
+        node = Node.in_memory()
+        node.addresses()
+        crew, started = Crew(), threading.Event()
+
+        def make(node: Node = node, started: threading.Event = started) -> None:
+            try:
+                for number in range(1000):
+                    chain = node.create_chain(f"chain {number}")
+                    chain.append(b"1")
+                    started.set()
+                    node.delete_chain(chain)
+            except (WalytisError, KeyError):
+                return
+
+        for _ in range(2):
+            crew.start(make)
+        assert started.wait(10)
+        node.close()
+        crew.join(10)
+        assert node._crash is None
+
+
+def test_a_fault_is_told_from_any_thread(node: Node) -> None:
+    """C36: what a worker thread finds is counted in the loop."""
+    for _ in range(3):
+        node._service.fault(Reason.BAD_SEAL, "bob")
+    until(lambda: node.stats.refused.get(Reason.BAD_SEAL.value) == 3)
+
+
+def test_two_that_meet_still_sync(hub: MemoryHub, node: Node) -> None:
+    """C38: the bounds on introductions do not keep those who were invited by one node from meeting."""
+    chain = node.create_chain("notes")
+    others = [Node.in_memory(hub) for _ in range(4)]
+    try:
+        copies = [join(other, chain) for other in others]
+        until(lambda: all(len(copy.peers()) == 4 for copy in copies), what="all meet")
+        copies[0].append(b"1")
+        until_same(chain, *copies, count=1)
+    finally:
+        for other in others:
+            other.close()
