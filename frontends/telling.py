@@ -95,7 +95,7 @@ def warn(sentence: str, hint: str = "") -> None:
     console = terminal(to_stderr=True)
     console.print(sentence, style="yellow", markup=False)
     if hint:
-        console.print(hint, style="dim", markup=False)
+        console.print(hint, style="dim", markup=False, soft_wrap=True)  # a command in it can be copied
 
 
 def _drop_output() -> None:
@@ -128,4 +128,4 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
         sentence = sentence[:1].upper() + sentence[1:]
     console.print(sentence + ("" if sentence.endswith(".") else "."), style="red", markup=False)
     if failure.hint:
-        console.print(failure.hint, markup=False)
+        console.print(failure.hint, markup=False, soft_wrap=True)

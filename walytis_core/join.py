@@ -6,6 +6,7 @@ Invariant: a join that fails or is cancelled leaves nothing behind.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -63,6 +64,8 @@ class Join:
         self._seed = None if signer else os.urandom(32)
         self._author = signer or Ed25519Signer(self._seed or b"")
         self._chain: Chain | None = None
+        self._adopting = threading.Lock()
+        self._is_undone = False
 
     async def run(self) -> None:
         """Asks until the issuer answers, then waits for the first sync."""
@@ -70,11 +73,7 @@ class Join:
             grant, peer = await self._ask()
             if self.pending.done():
                 return
-            adopt = partial(self._home.adopt, grant, peer, self._name or grant.name, self._seed, self._given)
-            chain = self._chain = await self._home.run_in_thread(adopt)
-            if self.pending.done():  # cancelled meanwhile
-                await self._home.run_in_thread(self._undo)
-                return
+            chain = await self._home.run_in_thread(partial(self._adopt, grant, peer))
             self._watch(chain, peer, grant.blocks)
             self._home.introduce(chain, peer, self._ticket.addresses)
         except WalytisError as error:
@@ -110,8 +109,19 @@ class Join:
         self.pending.report(0, known, "opening a stream to the inviter")
         stop = chain.engine.listen(tell)
 
+    def _adopt(self, grant: Grant, peer: str) -> Chain:
+        with self._adopting:
+            if self._is_undone:
+                raise ClosedError("the join was cancelled")
+            name = self._name or grant.name
+            self._chain = self._home.adopt(grant, peer, name, self._seed, self._given)
+            return self._chain
+
     def _undo(self) -> None:
-        chain, self._chain = self._chain, None
+        """Waits for what is being added, so that nothing is there once `cancel` returns."""
+        with self._adopting:
+            self._is_undone = True
+            chain, self._chain = self._chain, None
         if chain is not None:
             with suppress(NotFoundError, ClosedError):  # its user was quicker, or the node has ended
                 self._home.delete_chain(chain)

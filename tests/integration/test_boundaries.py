@@ -12,7 +12,7 @@ import trio
 from tests.suites.hostile import JOIN, Stranger, keys_of
 from tests.suites.nodes import Crew, assert_sound, join, until, until_same
 from walytis_core import Chain, Layer, Node, Reason, StorageError, UnavailableError, WalytisError, reception, session
-from walytis_core.addresses import AddressBook
+from walytis_core.chain_service import ChainService
 from walytis_core.engine import Engine
 from walytis_core.events import Input, PeerSeen
 from walytis_core.limits import Limits
@@ -51,6 +51,12 @@ def assert_goes_on(node: Node, hub: MemoryHub, chain: Chain) -> None:
         until(lambda: mine.id in copy and theirs.id in chain)
         assert_sound(chain)
     assert node.stats.network == "up"
+
+
+def service_of(node: Node, chain: Chain) -> ChainService:
+    """The chain on the network, once it is there."""
+    until(lambda: chain.id in node._service.chains)
+    return node._service.chains[chain.id]
 
 
 @pytest.mark.parametrize("message", [Credit(1), Want(()), Peers(())], ids=lambda one: type(one).__name__)
@@ -139,7 +145,7 @@ def test_a_bug_in_dialling_one_peer(hub: MemoryHub, node: Node, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryNetwork, "connect", bug)
-        service = node._service.chains[chain.id]
+        service = service_of(node, chain)
         node._loop.post(lambda: service.learn("bob", ["/memory/bob/p2p/bob"]))
         assert dialled.wait(10)
     until(lambda: not any(known.dialling for known in service._book._peers.values()))
@@ -185,7 +191,7 @@ def test_a_book_that_cannot_be_read_is_not_written_over(
 ) -> None:
     """C25: a disk that refuses while a chain starts costs neither the node nor the addresses that are stored."""
     chain = node.create_chain("open", readers="everyone")
-    service = node._service.chains[chain.id]
+    service = service_of(node, chain)
     until(lambda: service._is_book_read)
 
     def refuse(*_: object) -> bytes:
@@ -215,7 +221,7 @@ def test_introductions_of_one_peer_are_few(node: Node, stranger: Stranger) -> No
             await wire.send(Want(()))
             await wire.frames.stream.close()
 
-    book: AddressBook = node._service.chains[chain.id]._book
+    book = service_of(node, chain)._book
     stranger.run(lie)
     until(lambda: not chain.peers())
     assert len(book) <= Limits.introductions_per_minute + 1

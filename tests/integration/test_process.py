@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.suites.hostile import Stranger, keys_of
 from tests.suites.nodes import Crew, join, open_node, payloads, until, until_same
 from walytis_core import Chain, ClosedError, Node, WalytisError
 from walytis_core.network import MemoryHub, MemoryNetwork
@@ -234,6 +235,12 @@ class Breaking(MemoryNetwork):
         return await super().subscribe(channel)
 
 
+async def hear(hearer: Stranger, node: Node, chain: Chain) -> None:
+    """Connects, and listens on the chain's channel."""
+    await hearer.network.subscribe(keys_of(node, chain).channel)
+    await hearer.connect(node)
+
+
 def assert_tells(error: ClosedError, cause: str) -> None:
     """Asserts that an error names the bug that ended the node."""
     assert "RuntimeError" in str(error)
@@ -253,11 +260,14 @@ def test_a_crash_in_the_loop_is_loud(
         chain = node.create_chain("notes")
         feed = chain.follow(name="inbox")
         chain.append(b"acknowledged")
-        network.where = where
-        with suppress(ClosedError):
-            chain.append(b"more")
-            node.create_chain("more")
-        until(lambda: node._crash is not None)
+        node.addresses()
+        with Stranger(MemoryNetwork(hub)) as hearer:  # without one on the channel nothing is published
+            hearer.run(hear, hearer, node, chain)
+            network.where = where
+            with suppress(ClosedError):
+                chain.append(b"more")
+                node.create_chain("more")
+            until(lambda: node._crash is not None)
         until(lambda: chain._is_closed)
         calls: list[Callable[[], object]] = [
             node.chains,

@@ -14,7 +14,8 @@ import pytest
 from frontends.directory import socket_path
 from frontends.offline import Offline
 from tests.suites.command import WAIT_S, answer, failure, lines, running, started, walytis
-from walytis_core import InUseError, Node
+from walytis_core import InUseError, InvalidInputError, Node
+from walytis_core.network.libp2p import Libp2pNetwork
 
 pytestmark = [pytest.mark.slow, pytest.mark.libp2p]
 
@@ -176,3 +177,19 @@ def test_a_named_follower_goes_on_where_it_was_killed(directory):
         assert rest == everything[len(everything) - len(rest) :]
         assert len(rest) < len(everything)
         assert set(first) | set(rest) == set(everything)
+
+
+def test_an_invitation_says_whether_others_can_use_it(directory):
+    """C51: a node on loopback is reached from this machine alone."""
+    with running(directory, "--listen", "/ip4/127.0.0.1/tcp/0"):
+        assert answer(directory, "invite", "notes")["local_only"] is True
+
+
+@pytest.mark.parametrize(
+    "listen", ["/ip4/127.0.0.1/tcp/0", ["foo"], ["/ip4/127.0.0.1/tcp/99999"], ["/dns/x/tcp/1"], [7]]
+)
+def test_what_cannot_be_listened_on_is_refused_at_once(listen):
+    """C47: before anything is started or loaded."""
+    with pytest.raises(InvalidInputError) as refused:
+        Libp2pNetwork(listen=listen)
+    assert refused.value.hint

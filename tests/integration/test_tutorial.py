@@ -5,11 +5,11 @@ Guides whose snippets stand alone are run too.
 
 from __future__ import annotations
 
-import code
 import contextlib
 import io
 import re
 import threading
+from code import InteractiveConsole
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -52,7 +52,7 @@ def run(chapter: Path) -> list[str]:
     return wrong
 
 
-class Session(code.InteractiveConsole):
+class Session(InteractiveConsole):
     """An interactive session into which lines are pasted; keeps what it complains of."""
 
     def __init__(self) -> None:

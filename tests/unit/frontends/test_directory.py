@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from frontends.directory import MAX_SOCKET_PATH, private_folder, socket_path
+from frontends.directory import DATABASE, MAX_SOCKET_PATH, private_folder, socket_path
 from frontends.failures import FailedError
+from walytis_core.store.schema import FILE_NAME
 
 
 def test_the_socket_is_in_the_directory(tmp_path):
@@ -49,3 +50,7 @@ def test_a_private_folder_is_no_link_and_no_file(tmp_path, kind):
         folder.touch()
     with pytest.raises(FailedError):
         private_folder(folder)
+
+
+def test_the_database_has_the_librarys_name():
+    assert DATABASE == FILE_NAME

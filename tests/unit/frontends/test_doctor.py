@@ -70,6 +70,12 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on(tmp_path, monkeypa
     assert found[-1].check == "network"
 
 
+def test_a_directory_without_a_node_stays_empty(tmp_path):
+    """C47: looking makes nothing."""
+    assert finding(tmp_path, "lock").level == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.libp2p
 def test_the_round_trip_works_here(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import inspect
 
 import pytest
@@ -34,3 +35,16 @@ def test_a_failure_survives_the_socket():
     again = FailedError.from_json(failure.to_json())
     assert again.to_json() == failure.to_json()
     assert again.name == "InUseError"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "cannot use /root/x: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write: No space left on device"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_bug(error, says):
+    failed = FailedError.of(error)
+    assert (failed.name, failed.exit_code, str(failed)) == ("StorageError", 6, says)
+    assert failed.hint

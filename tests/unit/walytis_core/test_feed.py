@@ -304,7 +304,7 @@ def test_a_filtered_feed_passes_what_it_does_not_ask_for():
     first, second, third = take(bench.open(query=wanted), 3)
     assert [event.block for event in (first, second, third)] == chosen
     second.ack()
-    assert bench.store.cursor("app") is None
+    assert (bench.store.cursor("app") or 0) < first.number
     first.ack()
     assert second.number <= (bench.store.cursor("app") or 0) < third.number
     again = bench.open(query=wanted)

@@ -262,7 +262,7 @@ def test_pulls_are_answered_at_a_bounded_rate():
         one["a"].receive("x", Pull(None, (), last=True))
     assert len(one["a"].said(Done)) == 1
     assert one["a"].rejected == {Reason.OVER_BUDGET: 98}
-    one.run(2 * Limits.pull_interval_s)
+    one.run(3 * Limits.pull_interval_s)
     assert len(one["a"].said(Done)) == 2
     one["a"].receive("x", Pull(None, (), last=True))
     assert len(one["a"].said(Done)) == 3
