@@ -429,7 +429,7 @@ def test_a_block_that_was_damaged_when_it_was_passed(tmp_path: Path, hub: Memory
         copy = node.join(str(chain.invite())).result(20)
         until(lambda: len(copy) == 5)
         hub.cut(peer.peer_id)
-        with copy.tables._database.write() as connection:
+        with copy.tables._database.write() as connection:  # type: ignore[attr-defined]
             sql = "UPDATE blocks SET encoded = x'00' WHERE id IN (?, ?)"
             connection.execute(sql, (blocks[1].id[4:], blocks[2].id[4:]))
         with copy.follow(name="inbox") as feed:

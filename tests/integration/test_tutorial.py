@@ -63,6 +63,7 @@ class Session(InteractiveConsole):
         self.complaints.append(data)
 
     def paste(self, snippet: str) -> None:
+        goes_on = False
         for line in snippet.splitlines():
             goes_on = self.push(line)
         if goes_on:

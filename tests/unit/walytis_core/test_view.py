@@ -358,9 +358,9 @@ def test_many_blocks_that_the_layer_fails_on_cost_two_steps_each():
     ("check", "key"),
     [
         (lambda _block, _past: None, None),
-        (lambda _block, _past: Void(None), None),
+        (lambda _block, _past: Void(None), None),  # type: ignore[arg-type]
         (lambda _block, _past: Void("\udc80"), None),
-        (lambda _block, _past: Wait(None, ()), None),
+        (lambda _block, _past: Wait(None, ()), None),  # type: ignore[arg-type]
         (lambda _block, _past: OBEYED, lambda block: block.payload[99]),
         (lambda _block, _past: OBEYED, lambda _block: ["no", "key"]),
         (lambda _block, _past: OBEYED, lambda _block: "\udc80"),
@@ -390,7 +390,7 @@ def test_finish_that_fails_is_told_to_who_asks_for_the_value():
         return state, {}
 
     def removed(value: Any) -> Any:
-        return {}[len(value)]
+        return [][len(value)]
 
     world = World(layer=Layer(PREFIX, plain.check, plain.step, finish, removed=removed, initial=[]))
     line = world.line(3)
