@@ -149,7 +149,7 @@ class ChainService:
     # --- peers ---------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Looks after neighbours and redials; called every second and after connections changed."""
+        """Looks after neighbours and redials; called every two seconds and after connections changed."""
         if not self.is_running:
             return
         network = self._shared.network

@@ -27,7 +27,7 @@ from walytis_core.signer import Signer
 from walytis_core.timers import Timers
 from walytis_core.workers import Workers
 
-_TICK_S: Final = 1.0
+_TICK_S: Final = 2.0
 _SOON_S: Final = (0.02, 0.1, 0.4)
 """After a peer connects: when it is looked at, as its subscriptions come in."""
 
