@@ -90,11 +90,11 @@ class LocalServer:
         except (OSError, ValueError):
             pass  # the caller is gone, or the server closed
         finally:
-            with self._lock:
-                self._callers.pop(connection, None)
             _hang_up(connection)
-            connection.close()
             self._slots.release()
+            with self._lock:  # last: `close` waits for the threads that it finds here
+                self._callers.pop(connection, None)
+            connection.close()
 
     def _answer_one(self, connection: socket.socket, stream: BufferedRWPair) -> None:
         connection.settimeout(REQUEST_TIMEOUT_S)

@@ -40,7 +40,7 @@ def test_a_failure_survives_the_socket():
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "cannot use /root/x: Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/x"), "cannot use /srv/x: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "cannot write: No space left on device"),
     ],
 )

@@ -77,7 +77,9 @@ def path(tmp_path_factory, verbs):
     stop.close()
     stopper.close()
     assert not path.exists()
-    assert not [each for each in threading.enumerate() if each.name in {"walytis-caller", "walytis-watcher"}]
+    for each in [each for each in threading.enumerate() if each.name in {"walytis-caller", "walytis-watcher"}]:
+        each.join(WAIT_S)
+        assert not each.is_alive()
 
 
 def request(path, verb, arguments=None, **options):
