@@ -1,7 +1,7 @@
 """The boundary around what is done for one peer: whatever its bytes lead to ends that work, and never the node.
 
 What the protocol refuses is counted by its reason, a peer that is gone and a chain that was closed are nothing to tell of,
-and a refusing disk is noted. Anything else is a bug of ours that a peer found: it is logged as an error, counted against that
+and of a refusing disk the store tells itself. Anything else is a bug of ours that a peer found: it is logged as an error, counted against that
 peer, and the node goes on. Invariants: a cancellation passes through; nothing that a peer sent is logged (of an error, its type
 and where it arose; its text may quote). A chain's own tasks stand outside: their bugs end the node, loudly.
 """
@@ -19,28 +19,23 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def for_peer(
-    peer: str, doing: str, fault: Callable[[Reason, str], None], disk: Callable[[StorageError], None]
-) -> Iterator[None]:
+def for_peer(peer: str, doing: str, fault: Callable[[Reason, str], None]) -> Iterator[None]:
     """Stands around what is done for one peer.
 
     Args:
         peer: Whom the work is for, and who is blamed.
         doing: What the work is, for the log.
         fault: Told what the peer did wrong.
-        disk: Told that the disk refused.
     """
     try:
         yield
     except* Exception as group:  # noqa: BLE001 - the task's boundary: a peer must not find a way to end the node
         for error in _single(group):
             match error:
-                case UnavailableError() | ClosedError() | NotFoundError():
+                case UnavailableError() | ClosedError() | NotFoundError() | StorageError():
                     pass
                 case RemoteError():
                     fault(error.reason, peer)
-                case StorageError():
-                    disk(error)
                 case _:
                     log_error(f"{doing}, with {peer},", error)
                     fault(Reason.BROKE_US, peer)

@@ -140,9 +140,8 @@ class ChainService:
     async def _in_thread(self, function: Callable[[], None]) -> None:
         try:
             await self.workers.run(function)
-            self._shared.disk_error = None
-        except StorageError as error:  # the engine started anew; what was lost comes again
-            self._shared.disk_error = error
+        except StorageError:  # the engine started anew; what was lost comes again
+            return
         except (ClosedError, NotFoundError):  # the chain was deleted, or the node closed, while it ran
             return
 
@@ -219,7 +218,7 @@ class ChainService:
         return False
 
     async def _initiate(self, peer: str) -> None:
-        with for_peer(peer, "a sync stream", self._fault, self._shared.note_disk):
+        with for_peer(peer, "a sync stream", self._fault):
             session = await self._opened(peer)
             if session is not None:
                 await self.attach(session)
@@ -276,7 +275,6 @@ class ChainService:
             self.last_contact[peer] = time.time()
             if self.sessions.get(peer) is session:
                 del self.sessions[peer]
-        self._shared.disk_error = session.disk_error or self._shared.disk_error
         if fault is not None:
             self._fault(fault.reason, peer)
 
@@ -307,7 +305,7 @@ class ChainService:
 
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         began, is_there = time.time(), False
-        with for_peer(peer, "dialling", blame_nobody, self._shared.note_disk):  # others may have told its addresses
+        with for_peer(peer, "dialling", blame_nobody):  # others may have told its addresses
             try:
                 answered = await self._shared.network.connect(addresses)
                 is_there = True
@@ -340,7 +338,7 @@ class ChainService:
         async for peer, data in gossip:
             if self._shared.is_kept_out(peer):
                 continue
-            with for_peer(peer, "a message on the channel", self._fault, self._shared.note_disk):
+            with for_peer(peer, "a message on the channel", self._fault):
                 match messages.decode(self.keys.gossip.open(data)):
                     case None:
                         pass

@@ -214,10 +214,8 @@ class Node:
     async def _remember_address(self) -> None:
         await self._service.is_up.wait()
         if self._network.addresses():
-            try:
+            with suppress(StorageError):  # the next start then takes another port; reading goes on
                 self._store.put(_LISTEN_KEY, self._network.addresses()[0].encode())
-            except StorageError as error:  # the next start then takes another port; reading goes on
-                self._service.shared.disk_error = error
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
@@ -452,12 +450,8 @@ class Node:
 
     async def _tell(self, chain: Chain, other: BlockId) -> None:
         """Another chain took blocks; what a refusing disk or a deleted chain leaves undone here is not worth the node."""
-        try:
+        with suppress(StorageError, ClosedError, NotFoundError):
             await self.run_in_thread(partial(chain.judging.resolved, other))
-        except StorageError as error:
-            self._service.shared.disk_error = error
-        except (ClosedError, NotFoundError):
-            return
 
     def _admits_of(self, policy: Policy) -> Callable[[bytes], bool]:
         """Whether a node key may read. Who is a member of an identity is for the layer above to say."""
@@ -536,7 +530,7 @@ class Node:
     def _ailment(self) -> object:
         if self._crash is not None:
             return _ended(self._crash)
-        return self._service.shared.disk_error or self._service.failure
+        return self._store.refusal or self._service.failure
 
     def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
         """The online peers of a chain, the most recent contact first."""

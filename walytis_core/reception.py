@@ -70,7 +70,7 @@ class Reception:
             return
         self._under_way[peer] += 1
         try:
-            with for_peer(peer, "a join", self._service.fault, self._service.note_disk):
+            with for_peer(peer, "a join", self._service.fault):
                 terms, inviter = self._terms_of, self._inviter
                 fault = await answer_join(stream, self._node, shared.network, terms, inviter, shared.workers)
                 if fault is not None:

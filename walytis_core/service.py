@@ -15,7 +15,7 @@ import trio
 
 from walytis_core.boundary import for_peer
 from walytis_core.chain_service import ChainService
-from walytis_core.errors import Reason, StorageError, UnavailableError
+from walytis_core.errors import Reason, UnavailableError
 from walytis_core.handshake import ENTROPY_BYTES, Ends, Responder
 from walytis_core.limits import Limits
 from walytis_core.loop import Tasks
@@ -111,10 +111,6 @@ class Service:
                     session.close()
             self._tasks.start(self._drop, peer)
 
-    def note_disk(self, error: StorageError) -> None:
-        """The disk refused; in the loop."""
-        self.shared.disk_error = error
-
     def is_kept_out(self, peer: str) -> bool:
         """Whether nothing is taken from a peer now."""
         return self.manners.is_kept_out(peer, trio.current_time())
@@ -160,7 +156,7 @@ class Service:
             return
         self._streams[peer] += 1
         try:
-            with for_peer(peer, "a sync stream", self.fault, self.note_disk):
+            with for_peer(peer, "a sync stream", self.fault):
                 await self._answer(stream)
         finally:
             self._streams[peer] -= 1

@@ -174,7 +174,6 @@ class SyncSession:
         self._has_outgoing = trio.Event()
         self._scope = trio.CancelScope()
         self._is_refused = False
-        self.disk_error: StorageError | None = None
         self.on_peers: Callable[[Peers], None] = lambda _peers: None
         """Told, in the loop, which peers of the chain the other end knows."""
         self.introduced: dict[str, float] = {}
@@ -283,8 +282,7 @@ class SyncSession:
     async def _in_thread(self, function: partial[None]) -> None:
         try:
             await self._workers.run(function)
-        except StorageError as error:  # the engine started anew from what is stored; the next sync brings the rest
-            self.disk_error = error
+        except StorageError:  # the engine started anew from what is stored; the next sync brings the rest
             self.close()
 
     # --- writing -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from walytis_core.errors import Reason, StorageError
+from walytis_core.errors import Reason
 from walytis_core.network.port import Network
 from walytis_core.signer import Signer
 from walytis_core.timers import Timers
@@ -30,7 +30,6 @@ class Shared:
         screeners: Bounds the threads that screen blocks.
         fault: Told what a peer did wrong.
         is_kept_out: Whether nothing is taken from a peer now.
-        disk_error: Why the disk took no writes, when it last did not.
     """
 
     network: Network
@@ -41,8 +40,3 @@ class Shared:
     screeners: trio.CapacityLimiter
     fault: Callable[[Reason, str], None]
     is_kept_out: Callable[[str], bool]
-    disk_error: StorageError | None = None
-
-    def note_disk(self, error: StorageError) -> None:
-        """The disk refused; in the loop."""
-        self.disk_error = error

@@ -61,6 +61,7 @@ class Database:
     Attributes:
         lock: Held by whoever writes.
         on_rollback: Called when a transaction has failed, to drop what was remembered of it.
+        refusal: Why the disk refused, when it last did; None once it has taken a write again.
 
     Args:
         path: Its file, which exists; None for one in memory.
@@ -72,6 +73,7 @@ class Database:
     def __init__(self, path: Path | None) -> None:
         self.lock = RLock()
         self.on_rollback: Callable[[], None] = lambda: None
+        self.refusal: StorageError | None = None
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._pool = Lock()
@@ -114,13 +116,14 @@ class Database:
                     yield self._writer
                     self._writer.execute("COMMIT")
                     committed = True
+                    self.refusal = None
                 finally:
                     if not committed:
                         self.on_rollback()
                     if self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
             except sqlite3.Error as error:
-                raise storage_error(error) from error
+                raise self._refused(error) from error
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -137,12 +140,16 @@ class Database:
                 finally:
                     self._give_back(connection)
         except sqlite3.Error as error:
-            raise storage_error(error) from error
+            raise self._refused(error) from error
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Record]:
         """The rows of one query, as last committed."""
         with self.reader() as connection:
             return connection.execute(sql, parameters).fetchall()
+
+    def _refused(self, error: sqlite3.Error) -> StorageError:
+        self.refusal = storage_error(error)
+        return self.refusal
 
     def _take(self) -> sqlite3.Connection:
         with self._pool:

@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from walytis_core.block import Block
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import LocalError, NotFoundError
+from walytis_core.errors import LocalError, NotFoundError, StorageError
 from walytis_core.store.port import Commit, Meta, Position, Progress, Proof, Query, Row, VerifyReport
 
 
@@ -323,6 +323,11 @@ class MemoryStore:
         self._chains: dict[BlockId, MemoryChain] = {}
         self._names: dict[BlockId, str] = {}
         self._values: dict[str, bytes] = {}
+
+    @property
+    def refusal(self) -> StorageError | None:
+        """None: memory takes all."""
+        return None
 
     @property
     def device_changed(self) -> bool:

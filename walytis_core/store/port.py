@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from walytis_core.block import Block
 from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import StorageError
 
 Progress = Callable[[int, int], None]
 """Told how many members have been done, and of how many."""
@@ -268,6 +269,11 @@ class VerifyReport:
 
 class Store(Protocol):
     """One node's database."""
+
+    @property
+    def refusal(self) -> StorageError | None:
+        """Why the disk refused, when it last did; None once it has taken a write again."""
+        ...
 
     @property
     def device_changed(self) -> bool:

@@ -162,6 +162,11 @@ class SqliteStore:
         return store
 
     @property
+    def refusal(self) -> StorageError | None:
+        """Why the disk refused, when it last did; None once it has taken a write again."""
+        return self._database.refusal
+
+    @property
     def device_changed(self) -> bool:
         """Whether this file is a copy: it has another device or inode than the one written in it when opened."""
         return self._device_changed

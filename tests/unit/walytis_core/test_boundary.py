@@ -16,10 +16,9 @@ class Told:
 
     def __init__(self) -> None:
         self.faults: list[tuple[Reason, str]] = []
-        self.disk: list[StorageError] = []
 
     def run(self, error: BaseException) -> None:
-        with for_peer("bob", "a test", lambda reason, peer: self.faults.append((reason, peer)), self.disk.append):
+        with for_peer("bob", "a test", lambda reason, peer: self.faults.append((reason, peer))):
             raise error
 
 
@@ -29,25 +28,18 @@ class Told:
         (UnavailableError("gone"), []),
         (ClosedError("closed"), []),
         (NotFoundError("deleted"), []),
+        (StorageError("the disk is full"), []),
         (RemoteError(Reason.BAD_SEAL), [(Reason.BAD_SEAL, "bob")]),
         (KeyError("a bug"), [(Reason.BROKE_US, "bob")]),
         (ExceptionGroup("", [KeyError("a bug"), UnavailableError("gone")]), [(Reason.BROKE_US, "bob")]),
     ],
-    ids=["gone", "closed", "deleted", "refused", "bug", "group"],
+    ids=["gone", "closed", "deleted", "disk", "refused", "bug", "group"],
 )
 def test_what_a_peer_leads_to_ends_there(error: Exception, faults: list[tuple[Reason, str]]) -> None:
     """C36: an error that a peer's bytes led to is counted against that peer, and goes no further."""
     told = Told()
     told.run(error)
     assert told.faults == faults
-
-
-def test_a_refusing_disk_is_noted() -> None:
-    """C25: it is not the peer's fault."""
-    told, error = Told(), StorageError("full")
-    told.run(error)
-    assert told.disk == [error]
-    assert not told.faults
 
 
 @pytest.mark.parametrize("make", [KeyboardInterrupt, SystemExit])
@@ -63,7 +55,7 @@ def test_a_cancellation_passes_while_a_bug_ends_there() -> None:
 
     async def main() -> None:
         with trio.CancelScope() as scope:
-            with for_peer("bob", "a test", lambda *fault: told.faults.append(fault), told.disk.append):
+            with for_peer("bob", "a test", lambda *fault: told.faults.append(fault)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trio.sleep_forever)
                     scope.cancel()

@@ -226,6 +226,23 @@ def test_a_number_is_not_given_twice_across_openings(store: SqliteStore, directo
 # --- size and speed ---
 
 
+def test_a_refusing_disk_is_told_until_it_takes_a_write(store: SqliteStore) -> None:
+    """C25: reading and idling do not make a full disk forgotten; a write that succeeds does."""
+    assert store.refusal is None
+    with store._database.write() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StorageError, match="full") as refused:
+        store.put("big", bytes(100_000))
+    assert store.get("big") is None
+    assert store.refusal is refused.value
+    with store._database.reader() as connection:
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    assert store.refusal is refused.value
+    store.put("small", b"")
+    assert store.refusal is None
+
+
 def test_large_content_survives(store: SqliteStore, directory: Path) -> None:
     """C26: 300 blocks of 100 kB with 16 long topics survive stop and start, all readable."""
     dag = Dag(1, authors=1)
