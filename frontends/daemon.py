@@ -61,6 +61,7 @@ class Daemon:
                     "addresses": node.addresses(),
                     "pid": os.getpid(),
                     "chains": len(node.chains()),
+                    "damaged": len(node.damaged()),
                 }
                 with _announced(ready, ready_file):
                     _say(ready, as_json=as_json)
@@ -151,6 +152,7 @@ def _say(event: Form, *, as_json: bool) -> None:
     if event["event"] == "stopped":
         sys.stdout.write("Stopped.\n")
     else:
-        sys.stdout.write(f"Online; chains: {event['chains']}. Ctrl-C ends it. Others reach this node at\n")
+        damaged = f" (and {event['damaged']} damaged)" * bool(event["damaged"])
+        sys.stdout.write(f"Online; chains: {event['chains']}{damaged}. Ctrl-C ends it. Others reach this node at\n")
         sys.stdout.writelines(f"  {address}\n" for address in event["addresses"])
     sys.stdout.flush()

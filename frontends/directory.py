@@ -1,13 +1,16 @@
 """Where a node keeps its data, and where its local socket is.
 
 Invariants: the socket's place follows from the data directory and the user alone, not from the environment, so that a
-service and a shell agree; its folder is owned by the user and closed to all others.
+service and a shell agree; its folder is owned by the user and closed to all others; a command that a hint names acts on
+the directory that was named.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,7 @@ from frontends.failures import EXIT_CODES, FailedError
 VARIABLE: Final = "WALYTIS_DATA_DIR"
 DATABASE: Final = "walytis.db"  # the store's, which a test compares
 MAX_SOCKET_PATH: Final = 100  # bytes; kernels take 104 to 108
+_COMMAND: Final = re.compile(r"`walytis (?!demo|[^`]*--help)([^`]*)`")
 
 
 def default_directory() -> Path:
@@ -24,6 +28,13 @@ def default_directory() -> Path:
     import platformdirs  # noqa: PLC0415 - most calls name a directory
 
     return Path(platformdirs.user_data_dir("walytis", appauthor=False))
+
+
+def on_directory(text: str, data_dir: Path | None) -> str:
+    """The same text, with each command in it naming the directory that the user had to name."""
+    if data_dir is None or os.environ.get(VARIABLE) == str(data_dir):
+        return text
+    return _COMMAND.sub(lambda found: f"`walytis {found[1]} --data-dir {shlex.quote(str(data_dir))}`", text)
 
 
 def holds_node(directory: Path) -> bool:

@@ -25,7 +25,7 @@ from typing import Any, Final
 from frontends.directory import holds_node, socket_path
 from frontends.failures import BUG, FailedError
 from frontends.local_socket import dial
-from frontends.render import many
+from frontends.render import many, plain_text
 
 _OK, _WARN, _BAD = "ok", "warn", "bad"
 _PYTHONS: Final = ((3, 11), (3, 14))
@@ -61,7 +61,7 @@ def examine(directory: Path) -> Iterator[Finding]:
     """Looks at everything, the quick things first."""
     checks: tuple[tuple[str, Callable[[Path], Finding]], ...] = (
         ("Python", _python), ("packages", _packages), ("SQLite", _sqlite), ("directory", _directory), ("disk", _disk),
-        ("lock", _lock), ("clock", _clock), ("network", _network),
+        ("lock", _lock), ("chains", _chains), ("clock", _clock), ("network", _network),
     )  # fmt: skip
     for name, check in checks:
         try:
@@ -191,6 +191,21 @@ def _lock(directory: Path) -> Finding:
         remedy = "Close that program when you want to use the command; `walytis run` is the one that shares."
         return Finding("lock", _WARN, str(error), remedy)
     return Finding("lock", _OK, "no other program has the directory open; its store can be read")
+
+
+def _chains(directory: Path) -> Finding:
+    if not holds_node(directory):
+        return Finding("chains", _OK, "none yet")
+    from frontends.reach import answers  # noqa: PLC0415 - what it opens loads the library
+
+    try:
+        (found,) = answers(directory, "list", {})
+    except FailedError as failed:
+        return Finding("chains", _WARN, f"not looked at: {failed}")
+    if found["damaged"]:
+        names = ", ".join(plain_text(chain["name"]) for chain in found["damaged"])
+        return Finding("chains", _BAD, f"damaged: {names}", "`walytis list` says what to do.")
+    return Finding("chains", _OK, f"{many(len(found['chains']), 'chain')}; `walytis verify` checks every block")
 
 
 def _clock(_directory: Path) -> Finding:

@@ -6,6 +6,7 @@ only, so a short name never silently picks one of several.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from frontends.failures import EXIT_CODES, FailedError
@@ -32,7 +33,7 @@ def find_block(chain: Chain, text: str) -> Block:
         return chain.block(Cid.parse(text))
     _require_ending(text)
     found = {block.id: block for block in chain.blocks(newest_first=True) if str(block.id).endswith(text)}
-    _require_one("block", text, len(found))
+    _require_one("block", text, len(found), f"`walytis log {shlex.quote(chain.name)}` shows the blocks.")
     return next(iter(found.values()))
 
 
@@ -45,7 +46,7 @@ def find_author(chain: Chain, text: str) -> bytes:
     _require_ending(text)
     authors = {block.author for block in chain.blocks()}
     found = [author for author in authors if author_text(author).endswith(text)]
-    _require_one("author", text, len(found))
+    _require_one("author", text, len(found), f"`walytis log {shlex.quote(chain.name)}` shows who wrote.")
     return found[0]
 
 
@@ -61,7 +62,8 @@ def find_invitation(chain: Chain, text: str) -> bytes:
         return Invitation.parse(text).id
     _require_ending(text)
     found = [record.id for record in chain.invitations() if record.id.hex().startswith(text.lower())]
-    _require_one("invitation", text, len(found), "begins")
+    hint = f"`walytis invitations {shlex.quote(chain.name)}` shows them."
+    _require_one("invitation", text, len(found), hint, "begins")
     return found[0]
 
 
@@ -70,11 +72,9 @@ def _require_ending(text: str) -> None:
         raise FailedError.usage(f"{text!r} is too short to look for", f"Give at least {MIN_ENDING} characters.")
 
 
-def _require_one(what: str, text: str, count: int, how: str = "ends") -> None:
+def _require_one(what: str, text: str, count: int, hint: str, how: str = "ends") -> None:
     if count == 0:
-        raise FailedError(
-            "NotFoundError", f"there is no {what} that {how} with {text!r}", "Look at what is here with `walytis log`, "
-            "or `walytis invitations`.", EXIT_CODES["LocalError"],
-        )  # fmt: skip
+        message = f"there is no {what} that {how} with {text!r}"
+        raise FailedError("NotFoundError", message, hint, EXIT_CODES["LocalError"])
     if count > 1:
         raise FailedError.usage(f"{count} {what}s: which one {how} with {text!r} is not clear", "Give more of it.")

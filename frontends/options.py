@@ -20,9 +20,11 @@ DataDir = Annotated[
     ),
 ]
 ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="A chain's name or id.", show_default=False)]
-MaybeChain = Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="A chain's name or id; all without.")]
+MaybeChain = Annotated[str | None, typer.Argument(metavar="CHAIN", help="A chain's name or id; all without.")]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="A block's id, or the end of it.", show_default=False)]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most.", show_default="no end", min=0.0)]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="How long to wait at most.", show_default="no end", min=0.0)
+]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 

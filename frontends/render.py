@@ -1,16 +1,15 @@
 """How answers look in a terminal: a line per block, tables, pictures.
 
 Invariants: what peers wrote (topics, text, names) reaches the terminal only through `plain_text`, so no escape code of
-theirs is ever performed; a line never exceeds the terminal's width. Takes the JSON forms, and knows no library.
+theirs is ever performed; a line never exceeds the terminal's width; a command is named by a `Hint` alone. Takes the JSON
+forms, and knows no library.
 """
 
 from __future__ import annotations
 
 import base64
-import errno
-import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -19,11 +18,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from frontends.console import Hint
 from frontends.finding import SHORT
 from frontends.forms import Form
 from frontends.picture import STYLES, Dot, authors_in_order, draw, style_of
-
-Named = Callable[[str], str]  # completes the commands in a text with the directory that they are to act on
 
 _PREVIEW_CHARS = 2000  # more never fits a line
 
@@ -97,8 +95,8 @@ def fields_table(rows: Sequence[tuple[str, RenderableType]]) -> Table:
     return table
 
 
-def block_details(form: Form) -> RenderableType:
-    """A whole block."""
+def block_details(form: Form, chain: str) -> RenderableType:
+    """A whole block, of the chain that the user called so."""
     rows: list[tuple[str, RenderableType]] = [(name, form[name]) for name in ("id", "chain", "author")]
     rows += [
         ("place", f"height {form['height']}, the author's number {form['seq']}"),
@@ -110,24 +108,48 @@ def block_details(form: Form) -> RenderableType:
         ("size", size_text(form["size"])),
     ]
     if "link" in form:
-        return fields_table([*rows, ("content", f"{form['link']}\n`walytis show --raw` writes it out")])
+        return fields_table([*rows, ("content", form["link"]), ("", _raw_hint(form, chain))])
     if form["encoding"] == "base64":
-        return fields_table([*rows, ("payload", f"{preview(form)}\n`walytis show --raw` writes it out")])
+        return fields_table([*rows, ("payload", preview(form)), ("", _raw_hint(form, chain))])
     lines = "\n".join(plain_text(line) for line in form["payload"].splitlines())
     return Group(fields_table(rows), Text(), Text(lines))
 
 
-def chains_table(chains: Sequence[Form], named: Named = str) -> RenderableType:
-    """The chains of a directory."""
-    if not chains:
-        return Text(named("No chains yet: `walytis create NAME` makes one, `walytis join INVITATION` joins one."))
+def _raw_hint(form: Form, chain: str) -> Hint:
+    does = "writes it out" if form.get("held", True) else "fetches it from peers"
+    return Hint(f"`walytis show {shlex.quote(plain_text(chain))} {form['id'][-SHORT:]} --raw` {does}")
+
+
+def chains_page(found: Form) -> RenderableType:
+    """The chains of a directory, and those of them that cannot be opened."""
+    if not found["chains"] and not found["damaged"]:
+        return Hint("No chains yet: `walytis create NAME` makes one, `walytis join INVITATION` joins one.")
+    parts = [_chains_table(found["chains"])] if found["chains"] else []
+    return Group(*parts, *damaged_lines(found["damaged"]))
+
+
+def damaged_lines(damaged: Sequence[Form]) -> list[RenderableType]:
+    """The chains that cannot be opened, each with the reason and what to do."""
+    lines: list[RenderableType] = []
+    for chain in damaged:
+        name = plain_text(chain["name"])
+        lines += [
+            Text.assemble((name, "bold"), ("  damaged: ", "red"), chain["reason"]),
+            Text(f"  {chain['hint']}"),
+            Hint(f"  `walytis delete {shlex.quote(name)}` deletes it."),
+        ]
+    return lines
+
+
+def _chains_table(chains: Sequence[Form]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("chain", overflow="fold", min_width=12)
     table.add_column("blocks", justify="right", no_wrap=True)
     table.add_column("height", justify="right", no_wrap=True)
-    table.add_column("id", overflow="ellipsis", no_wrap=True)
+    table.add_column("id")
     for chain in chains:
-        table.add_row(Text(plain_text(chain["name"])), str(chain["blocks"]), str(chain["height"]), chain["id"])
+        id = Text(chain["id"], overflow="ellipsis", no_wrap=True)  # as the column's it would be cut without a sign
+        table.add_row(Text(plain_text(chain["name"])), str(chain["blocks"]), str(chain["height"]), id)
     return table
 
 
@@ -182,24 +204,13 @@ def print_line(console: Console, line: Text) -> None:
     console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
 
-class _Terminal(Console):
-    def on_broken_pipe(self) -> None:
-        """Leaves the end to whoever ends the command."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def terminal(*, to_stderr: bool = False) -> Console:
-    """A console on standard output, or standard error."""
-    return _Terminal(stderr=to_stderr, highlight=False, soft_wrap=False)
-
-
 # --- pages -------------------------------------------------------------------------------------------------------
 
 
-def status_page(found: Form, named: Named = str) -> RenderableType:
+def status_page(found: Form) -> RenderableType:
     """The node and its chains."""
     node = found["node"]
-    state = "online" if found["online"] else named("offline: nobody can reach it; `walytis run` keeps it online")
+    state = "online" if found["online"] else Hint("offline: nobody can reach it; `walytis run` keeps it online")
     rows: list[tuple[str, RenderableType]] = [("node", state)]
     if found["online"]:
         rows += [
@@ -215,6 +226,8 @@ def status_page(found: Form, named: Named = str) -> RenderableType:
             Text(plain_text(chain["name"]), "bold underline"),
             _chain_status(chain, online=found["online"]),
         ]
+    if found["damaged"]:
+        parts += [Text(), *damaged_lines(found["damaged"])]
     return Group(*parts)
 
 
@@ -264,7 +277,8 @@ def verify_page(report: Form) -> RenderableType:
         lines += [Text(f"  damaged: {id}") for id in chain["corrupt"]]
         lines += [Text(f"  {plain_text(problem)}") for problem in chain["problems"]]
         if chain["corrupt"]:
-            lines.append(Text("  Damaged blocks are set aside, and fetched again from a peer: `walytis run`.", "dim"))
+            lines.append(Hint("  Damaged blocks are set aside, and fetched again from a peer: `walytis run`.", "dim"))
+    lines += damaged_lines(report["damaged"])
     return Group(*lines) if lines else Text("No chains to check.")
 
 
@@ -302,7 +316,7 @@ def qr_code(text: str) -> list[str]:
 def invitations_table(found: Sequence[Form]) -> RenderableType:
     """The invitations of a chain."""
     if not found:
-        return Text("No invitations yet: `walytis invite CHAIN` makes one.")
+        return Hint("No invitations yet: `walytis invite CHAIN` makes one.")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "used", "for", "until", "state"):
         table.add_column(title)
@@ -329,10 +343,8 @@ def finding_line(finding: Form) -> RenderableType:
     table.add_column(width=1)
     table.add_column(width=10)
     table.add_column(overflow="fold")
-    text = Text(finding["found"])
-    if finding["remedy"]:
-        text.append("\n" + finding["remedy"], "bold")
-    table.add_row(Text(sign, style), finding["check"], text)
+    remedy = [Hint(finding["remedy"], "bold")] if finding["remedy"] else []
+    table.add_row(Text(sign, style), finding["check"], Group(Hint(finding["found"]), *remedy))
     return table
 
 
@@ -347,7 +359,7 @@ class JoinPage:
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[held]}"),
         )
         self._console = console
@@ -366,17 +378,15 @@ class JoinPage:
         """How far it is."""
         held = f"{step['held']} of {step['known']} blocks" if step["known"] else ""
         total = step["known"] or None
-        self._bar.update(
-            self._task, description=plain_text(step["state"]), total=total, completed=step["held"], held=held
-        )
+        state, _, _reason = plain_text(step["state"]).partition(": ")  # both are more than a line
+        self._bar.update(self._task, description=state, total=total, completed=step["held"], held=held)
         if step["state"] != self._state and not self._console.is_terminal:
             self._console.print(plain_text(step["state"]), markup=False)
         self._state = step["state"]
 
-    def joined(self, chain: Form, named: Named = str) -> None:
+    def joined(self, chain: Form) -> None:
         """The end."""
         self._bar.stop()
         name = plain_text(chain["name"])
-        show = named(f"`walytis log {shlex.quote(name)}` shows them.")
-        text = f"Joined {name}: {many(chain['blocks'], 'block')}. {show}"
-        self._console.print(text, markup=False)
+        held = f"Joined {name}: {many(chain['blocks'], 'block')}."
+        self._console.print(Hint(f"{held} `walytis log {shlex.quote(name)}` shows them."), soft_wrap=True)

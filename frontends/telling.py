@@ -1,16 +1,13 @@
 """What every command does with its answers and its end: JSON or the terminal, one sentence for an error, an exit code.
 
 Invariants: with ``--json`` standard output holds JSON and nothing else (in ASCII, for any terminal or pipe), and an
-error is a JSON line on standard error; Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback; a
-command that a hint names acts on the directory that was named.
+error is a JSON line on standard error; Ctrl-C and a closed pipe end a command quietly; a bug keeps its traceback.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,11 +16,10 @@ from typing import Any, Final
 
 import typer
 
-from frontends.directory import VARIABLE
+from frontends.directory import on_directory
 from frontends.failures import BUG, CLOSED_PIPE, EXIT_CODES, INTERRUPTED, FailedError
 
 _MISTYPED: Final = typer.BadParameter.__mro__[1]  # the parser's UsageError, whichever click it comes from
-_COMMAND: Final = re.compile(r"`walytis (?!demo|[^`]*--help)([^`]*)`")
 
 
 def write_json(data: Any, *, compact: bool = False) -> None:
@@ -69,33 +65,26 @@ def telling(*, as_json: bool, data_dir: Path | None = None) -> Iterator[None]:
         raise typer.Exit(failed.exit_code) from error
 
 
-def on_directory(text: str, data_dir: Path | None) -> str:
-    """The same text, with each command in it naming the directory that the user had to name."""
-    if data_dir is None or os.environ.get(VARIABLE) == str(data_dir):
-        return text
-    return _COMMAND.sub(lambda found: f"`walytis {found[1]} --data-dir {shlex.quote(str(data_dir))}`", text)
-
-
 @contextmanager
 def waiting(what: str, *, quiet: bool) -> Iterator[None]:
     """A sign of life on standard error while something takes long; none with `quiet`, or where nobody looks."""
     if quiet or not sys.stderr.isatty():
         yield
         return
-    from frontends.render import terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
 
-    with terminal(to_stderr=True).status(what):
+    with terminal(None, to_stderr=True).status(what):
         yield
 
 
-def warn(sentence: str, hint: str = "") -> None:
+def warn(sentence: str, hint: str = "", data_dir: Path | None = None) -> None:
     """Says something on standard error that is no failure."""
-    from frontends.render import terminal  # noqa: PLC0415 - most calls warn of nothing
+    from frontends.console import Hint, terminal  # noqa: PLC0415 - most calls warn of nothing
 
-    console = terminal(to_stderr=True)
+    console = terminal(data_dir, to_stderr=True)
     console.print(sentence, style="yellow", markup=False)
     if hint:
-        console.print(hint, style="dim", markup=False, soft_wrap=True)  # a command in it can be copied
+        console.print(Hint(hint, "dim"), soft_wrap=True)  # a command in it can be copied
 
 
 def _drop_output() -> None:
@@ -119,9 +108,10 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
     if as_json:
         sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
-    from frontends.render import plain_text, terminal  # noqa: PLC0415 - needed only on failure
+    from frontends.console import terminal  # noqa: PLC0415 - needed only on failure
+    from frontends.render import plain_text  # noqa: PLC0415 - needed only on failure
 
-    console = terminal(to_stderr=True)
+    console = terminal(data_dir, to_stderr=True)
     sentence = plain_text(str(failure))
     first = sentence.partition(" ")[0].rstrip(",:")
     if first.isalpha() and first != str(data_dir):  # a word, no path

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
 from frontends.finding import find_author, find_block, find_invitation
@@ -31,8 +31,8 @@ POLL_S: Final = 0.1  # how often progress is looked at
 
 
 def list_chains(call: Call) -> Form:
-    """The chains of the directory."""
-    return {"chains": [chain_form(chain) for chain in call.node.chains()]}
+    """The chains of the directory, and those that cannot be opened."""
+    return {"chains": [chain_form(chain) for chain in call.node.chains()], "damaged": _damaged(call)}
 
 
 def create(call: Call, *, name: str, readers: str = "secret", invited_writers: bool = False) -> Form:
@@ -41,10 +41,10 @@ def create(call: Call, *, name: str, readers: str = "secret", invited_writers: b
 
 
 def delete(call: Call, *, chain: str) -> Form:
-    """Removes a chain from this directory."""
-    found = call.node.chain(chain)
-    form = chain_form(found)
-    call.node.delete_chain(found.id)
+    """Removes a chain from this directory, also one that cannot be opened."""
+    damaged = [form for form in _damaged(call) if chain in {form["name"], form["id"]}]
+    form = damaged[0] if damaged else chain_form(call.node.chain(chain))
+    call.node.delete_chain(form["id"])
     return {"deleted": form}
 
 
@@ -54,13 +54,23 @@ def status(call: Call, *, chain: str | None = None) -> Form:
         "online": call.stays_online,
         "node": plain(call.node.stats),
         "chains": [chain_form(each) | {"status": plain(each.status())} for each in _chains(call, chain)],
+        "damaged": _damaged(call) if chain is None else [],
     }
 
 
 def verify(call: Call, *, chain: str | None = None) -> Form:
     """Checks every block of one chain, or of all."""
     reports = [chain_form(each) | plain(each.verify()) for each in _chains(call, chain)]
-    return {"chains": reports, "ok": not any(report["corrupt"] or report["problems"] for report in reports)}
+    damaged = _damaged(call) if chain is None else []
+    is_bad = damaged or any(report["corrupt"] or report["problems"] for report in reports)
+    return {"chains": reports, "damaged": damaged, "ok": not is_bad}
+
+
+def _damaged(call: Call) -> list[Form]:
+    return [
+        {"name": call.node.name_of(id), "id": str(id), "reason": str(error), "hint": error.hint}
+        for id, error in call.node.damaged().items()
+    ]
 
 
 def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
@@ -120,16 +130,42 @@ def log(
 
 
 def show(call: Call, *, chain: str, block: str) -> Form:
-    """One block, with what it names."""
-    found = find_block(call.node.chain(chain), block)
-    return block_form(found) | links_form(found)
+    """One block, with what it names; of long content, whether it is held here."""
+    at = call.node.chain(chain)
+    found = find_block(at, block)
+    held = {} if found.content is None else {"held": at.has_content(found)}
+    return block_form(found) | links_form(found) | held
 
 
-def content(call: Call, *, chain: str, block: str) -> Iterator[Form]:
-    """The content of a block, in pieces."""
-    with find_block(call.node.chain(chain), block).open() as stream:
+def content(call: Call, *, chain: str, block: str, timeout: float = 0.0) -> Iterator[Form]:
+    """The content of a block, in pieces; what is not held is fetched from peers, which are waited for so long."""
+    at = call.node.chain(chain)
+    found = find_block(at, block)
+    if not at.has_content(found):
+        _fetch(call, at, found, time.monotonic() + timeout)
+    with found.open() as stream:
         while piece := stream.read(CHUNK_BYTES):
             yield {"base64": base64.b64encode(piece).decode("ascii")}
+
+
+def _fetch(call: Call, chain: Chain, block: Block, end: float) -> None:
+    """Fetches long content; a directory that was just opened has yet to meet those who have it."""
+    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    gone = threading.Event()
+    call.when_gone(gone.set)
+    while True:
+        pending = chain.fetch(block)
+        call.when_gone(pending.cancel)
+        try:
+            while not pending.done():
+                _settle(pending)
+            pending.result(0)
+        except UnavailableError:
+            if gone.wait(POLL_S) or time.monotonic() >= end:
+                raise
+        else:
+            return
 
 
 def graph(call: Call, *, chain: str, limit: int | None = None) -> Iterator[Form]:
@@ -209,7 +245,7 @@ def join(call: Call, *, invitation: str, name: str | None = None, timeout: float
         pending.cancel()
 
 
-def _settle(pending: Pending[Chain]) -> None:
+def _settle(pending: Pending[Any]) -> None:
     """Waits a moment for a result."""
     from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
 

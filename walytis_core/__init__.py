@@ -23,7 +23,8 @@ from walytis_core.errors import (
     WalytisError,
 )
 from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
-from walytis_core.invitation import Invitation, InvitationRecord
+from walytis_core.invitation import Invitation
+from walytis_core.invitation_record import InvitationRecord
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
 from walytis_core.network.libp2p import Libp2pNetwork

@@ -249,6 +249,15 @@ class AddressBook:
             if not all(entry.is_hearsay for entry in known.addresses)
         ]
 
+    def places(self) -> frozenset[tuple[str, str, bool]]:
+        """What `to_data` keeps, without how it fared: peers, their addresses, and whether those ever worked."""
+        return frozenset(
+            (peer, entry.text, entry.last_ok is not None)
+            for peer, known in self._peers.items()
+            for entry in known.addresses
+            if not entry.is_hearsay
+        )
+
     @classmethod
     def from_data(cls, data: object, limit: int = Limits.idle_peers_remembered) -> AddressBook:
         """The book that `to_data` gave; all its peers are due. What does not parse is left out."""

@@ -30,15 +30,8 @@ from walytis_core.errors import (
     UnavailableError,
     WalytisError,
 )
-from walytis_core.invitation import (
-    MAX_ADDRESSES,
-    SEED_BYTES,
-    Invitation,
-    InvitationRecord,
-    JoinRefusal,
-    judge,
-    suggest_name,
-)
+from walytis_core.invitation import MAX_ADDRESSES, SEED_BYTES, Invitation, suggest_name
+from walytis_core.invitation_record import InvitationRecord, JoinRefusal, judge
 from walytis_core.joining import ISSUER_ENTROPY_BYTES, JOINER_ENTROPY_BYTES, Claim, Ends, Grant, Issuer, Joiner, Terms
 from walytis_core.limits import Limits
 from walytis_core.network.port import Network, Stream

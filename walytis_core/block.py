@@ -14,6 +14,7 @@ import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from struct import Struct
 from typing import BinaryIO, Final, NamedTuple
 
 from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, BlockId, Cid
@@ -28,10 +29,21 @@ _BYTES_OF: Final = tuple(bytes((byte,)) for byte in range(256))
 _NULL: Final = b"\xf6"
 _LINK: Final = bytes.fromhex("d82a582500")  # tag 42, 37 bytes, the multibase 0x00
 _BLOCK_LINK: Final = _LINK + DAG_CBOR_PREFIX
+_START: Final = b"\x82\x8c\x01" + _BLOCK_LINK
 _LINK_BYTES: Final = len(_LINK) + CID_BYTES
 _AUTHOR: Final = b"\x58\x22" + MULTIKEY_PREFIX
 _SIGNATURE: Final = b"\x58\x40"
 _TAIL: Final = len(_SIGNATURE) + SIGNATURE_BYTES
+_LONG_HEADS: Final = {24: (2, 24), 25: (3, 1 << 8), 26: (5, 1 << 16), 27: (9, 1 << 32)}
+"""Of a head that is longer than a byte: its length, and the least argument that needs it."""
+_MAX_INT: Final = Limits.max_int  # a name of this file: read for nearly every field
+_MAX_TIME_MS: Final = Limits.max_time_ms
+_pack_2: Final = Struct(">BH").pack
+_pack_4: Final = Struct(">BI").pack
+_pack_8: Final = Struct(">BQ").pack
+_new_id: Final = bytes.__new__  # `_new_id(BlockId, data)` is `BlockId(data)`, in half the time
+_from_bytes: Final = int.from_bytes
+_new_tuple: Final = tuple.__new__
 
 
 class Content(NamedTuple):
@@ -239,12 +251,12 @@ def _head(major: int, value: int) -> bytes:
     if value < 24:
         return _BYTES_OF[major | value]
     if value < 1 << 8:
-        return _BYTES_OF[major | 24] + _BYTES_OF[value]
+        return bytes((major | 24, value))
     if value < 1 << 16:
-        return _BYTES_OF[major | 25] + value.to_bytes(2, "big")
+        return _pack_2(major | 25, value)
     if value < 1 << 32:
-        return _BYTES_OF[major | 26] + value.to_bytes(4, "big")
-    return _BYTES_OF[major | 27] + value.to_bytes(8, "big")
+        return _pack_4(major | 26, value)
+    return _pack_8(major | 27, value)
 
 
 def _encode_text(text: str) -> bytes:
@@ -287,34 +299,41 @@ def decode(encoded: bytes, id: BlockId | None = None) -> Block:
 
 
 def _decode(data: bytes, id: BlockId) -> Block:
-    if data[:3] != b"\x82\x8c\x01":
-        raise RemoteError(_why_not_this_version(data))
-    chain, at = _read_block_link(data, 3)
+    """The fields in their order; the empty ones, which are common, are looked at here and cost no call."""
+    chain, at = (_new_id(BlockId, data[8:44]), 44) if data[:12] == _START else _read_start(data)
     author = data[at + 2 : at + 36]
     if data[at : at + 4] != _AUTHOR:
         raise RemoteError(Reason.BAD_ENCODING)
     seq, at = _read_uint(data, at + 36)
     prev, at = _read_block_link(data, at)
-    parents, at = _read_parents(data, at)
+    parents, at = _read_parents(data, at) if data[at] != _ARRAY else ((), at + 1)
     height, at = _read_uint(data, at)
     time_ms, at = _read_uint(data, at)
-    type_, at = _read_text(data, at, Limits.max_type_bytes)
-    topics, at = _read_topics(data, at)
+    type_, at = _read_text(data, at, Limits.max_type_bytes) if data[at] != _TEXT else ("", at + 1)
+    topics, at = _read_topics(data, at) if data[at] != _ARRAY else ((), at + 1)
     body, at = _read_body(data, at)
-    if data[at] == _MAP:
-        ext: Mapping[str, bytes] = {}
-        at += 1
-    else:
-        ext, at = _read_ext(data, at)
+    ext, at = _read_ext(data, at) if data[at] != _MAP else ({}, at + 1)
     if at + _TAIL != len(data) or data[at : at + 2] != _SIGNATURE:
         raise RemoteError(Reason.BAD_ENCODING)
-    if parents and (prev in parents or any(a >= b for a, b in pairwise(parents))):
+    if parents and (prev in parents or not _are_rising(parents)):
         raise RemoteError(Reason.BAD_PARENTS)
-    if time_ms > Limits.max_time_ms:
+    if time_ms > _MAX_TIME_MS:
         raise RemoteError(Reason.BAD_FIELD)
     if (chain is None or prev is None) and not _is_first(chain, prev, seq, parents, height):
         raise RemoteError(Reason.BAD_FIELD)
-    return Block(id, data, chain, author, seq, prev, parents, height, time_ms, type_, topics, body, ext)
+    fields = (id, data, chain, author, seq, prev, parents, height, time_ms, type_, topics, body, ext, None)
+    return _new_tuple(Block, fields)  # as `Block(...)` does, without its call
+
+
+def _read_start(data: bytes) -> tuple[BlockId | None, int]:
+    """Version and chain, of what does not begin as a block with a chain does."""
+    if data[:3] != _START[:3]:
+        raise RemoteError(_why_not_this_version(data))
+    return _read_block_link(data, 3)
+
+
+def _are_rising(ids: tuple[BlockId, ...]) -> bool:
+    return len(ids) == 1 or all(a < b for a, b in pairwise(ids))
 
 
 def _is_first(chain: BlockId | None, prev: BlockId | None, seq: int, parents: Sequence[BlockId], height: int) -> bool:
@@ -335,18 +354,19 @@ def _read_uint(data: bytes, at: int, major: int = _UINT) -> tuple[int, int]:
     first = data[at] - major
     if 0 <= first < 24:
         return first, at + 1
-    if not 24 <= first <= 27:
+    try:
+        size, least = _LONG_HEADS[first]
+    except KeyError:
+        raise RemoteError(Reason.BAD_ENCODING) from None
+    value = _from_bytes(data[at + 1 : at + size], "big")
+    if not least <= value <= _MAX_INT:
         raise RemoteError(Reason.BAD_ENCODING)
-    width = 1 << first - 24
-    value = int.from_bytes(data[at + 1 : at + 1 + width], "big")
-    if value < (24, 1 << 8, 1 << 16, 1 << 32)[first - 24] or value > Limits.max_int:
-        raise RemoteError(Reason.BAD_ENCODING)
-    return value, at + 1 + width
+    return value, at + size
 
 
 def _read_block_link(data: bytes, at: int) -> tuple[BlockId | None, int]:
     if data[at : at + 9] == _BLOCK_LINK:
-        return BlockId(data[at + 5 : at + 41]), at + _LINK_BYTES
+        return _new_id(BlockId, data[at + 5 : at + 41]), at + _LINK_BYTES
     if data[at : at + 1] == _NULL:
         return None, at + 1
     raise RemoteError(Reason.BAD_ENCODING)
@@ -360,7 +380,7 @@ def _read_parents(data: bytes, at: int) -> tuple[tuple[BlockId, ...], int]:
     for _ in range(count):
         if data[at : at + 9] != _BLOCK_LINK:
             raise RemoteError(Reason.BAD_ENCODING)
-        parents.append(BlockId(data[at + 5 : at + 41]))
+        parents.append(_new_id(BlockId, data[at + 5 : at + 41]))
         at += _LINK_BYTES
     return tuple(parents), at
 
@@ -369,7 +389,8 @@ def _read_text(data: bytes, at: int, max_bytes: int) -> tuple[str, int]:
     size, at = _read_uint(data, at, _TEXT)
     if size > max_bytes:
         raise RemoteError(Reason.BAD_FIELD)
-    return data[at : at + size].decode("utf-8"), at + size
+    end = at + size
+    return data[at:end].decode("utf-8"), end
 
 
 def _read_topics(data: bytes, at: int) -> tuple[tuple[str, ...], int]:
@@ -380,7 +401,7 @@ def _read_topics(data: bytes, at: int) -> tuple[tuple[str, ...], int]:
     for _ in range(count):
         topic, at = _read_text(data, at, Limits.max_topic_bytes)
         topics.append(topic)
-    if "" in topics or len(set(topics)) != count:
+    if "" in topics or (count > 1 and len(set(topics)) != count):
         raise RemoteError(Reason.BAD_FIELD)
     return tuple(topics), at
 
@@ -391,7 +412,8 @@ def _read_body(data: bytes, at: int) -> tuple[bytes | Content, int]:
     size, at = _read_uint(data, at, _BYTES)
     if size > Limits.max_payload_bytes:
         raise RemoteError(Reason.BAD_FIELD)
-    return data[at : at + size], at + size
+    end = at + size
+    return data[at:end], end
 
 
 def _read_content(data: bytes, at: int) -> tuple[Content, int]:

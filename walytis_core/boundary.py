@@ -47,15 +47,6 @@ def log_error(what: str, error: BaseException) -> None:
     _log.error("%s led to %s here; the node goes on\n%s", what, type(error).__name__, where)
 
 
-def admitted(admits: Callable[[bytes], bool], node_key: bytes) -> bool:
-    """Whether a peer may read. Who asks the app and gets an error instead of an answer lets nobody in."""
-    try:
-        return admits(node_key)
-    except Exception as error:  # noqa: BLE001 - the app's code
-        log_error("the app's `members`", error)
-        return False
-
-
 def blame_nobody(_reason: Reason, _peer: str) -> None:
     """Whose fault it is cannot be told."""
 

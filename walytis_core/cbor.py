@@ -1,10 +1,8 @@
 """DAG-CBOR for payloads and messages: one way to write a value, and a strict way to read it.
 
 Theory: bytes that others sent go through `cbor2` with every built-in tag refused (some of them run for minutes on
-a few kilobytes). Then each value is checked to be of exactly one of the types below, keys to be sorted, and the bytes to
-be as many as the canonical form has. That is the same as writing the value again and comparing, and costs less: without
-indefinite lengths, floats and other tags, the one freedom left to a writer is a head longer than it need be (or bytes
-behind the end), so the shortest form is the canonical one. Tests write again all the same, with an independent codec.
+a few kilobytes). Then each value is checked to be of exactly one of the types below, and the whole is written again: only
+bytes that come out as they went in are taken, so there is nothing to be said about heads, keys and ends one by one.
 
 Invariants: `decode(encode(x)) == x` (with lists for tuples), and `encode(decode(data)) == data`; a value has one
 form. Reading costs time and memory in proportion to the bytes given, which the caller bounds. This file knows no
@@ -13,9 +11,7 @@ message and no layout; blocks have their own, faster reader (`block.py`).
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, repeat
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 import cbor2
@@ -61,8 +57,7 @@ def encode(value: Writable) -> bytes:
     '83014178a26161f56162f6'
     """
     try:
-        held = set[type]().union(*(kinds for kinds, _ in _levels(value, MAX_DEPTH)))
-        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if Cid in held else None)  # they cost time
+        return _write(value, MAX_DEPTH)
     except _Refused as error:
         raise InvalidInputError(f"cannot be written as DAG-CBOR: {error}") from error
     except UnicodeEncodeError as error:
@@ -92,53 +87,60 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int) -> Value:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        size = sum(_size(kinds, level) for kinds, level in _levels(value, max_depth))
+        is_canonical = _write(value, max_depth) == data
     except (cbor2.CBORDecodeError, _Refused) as error:
         raise RemoteError(Reason.BAD_MESSAGE) from error
-    if size != len(data):
+    if not is_canonical:
         raise RemoteError(Reason.BAD_MESSAGE)
     return value
+
+
+def _write(value: object, depth: int) -> bytes:
+    """The canonical form of a value that this subset has; raises `_Refused` for any other."""
+    held = _kinds(value, depth)
+    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if Cid in held else None)  # they cost time
 
 
 # --- the checks, level by level: messages are long lists of equal things -------------------------------------------
 
 
-def _levels(value: object, depth: int) -> Iterator[tuple[set[type], list[Any]]]:
-    """The value, what it holds, what that holds: each level with the types in it, all of them ours.
+def _kinds(value: object, depth: int) -> set[type]:
+    """The types in a value, all of them ours; looks at it, at what it holds, at what that holds.
 
     Types are compared exactly: a bool is no integer, and a subclass is no list.
     """
-    level = [value]
+    held: set[type] = set()
+    level: Sequence[Any] = (value,)
     while True:
         kinds = set(map(type, level))
         if not kinds <= _KINDS:
             raise _Refused("a type that it does not have")
+        held |= kinds
         if int in kinds:
             _check_integers(level)
         if dict in kinds:
             _check_keys(level)
-        yield kinds, level
         if kinds.isdisjoint(_NESTED):
-            return
+            return held
         if depth == 0:
             raise _Refused("nested too deep")
         depth -= 1
         level = _below(level)
 
 
-def _check_integers(level: list[Any]) -> None:
+def _check_integers(level: Sequence[Any]) -> None:
     integers = [value for value in level if type(value) is int]
     if min(integers) < -_MAX_INT or max(integers) > _MAX_INT:
         raise _Refused("an integer of more than 53 bits")
 
 
-def _check_keys(level: list[Any]) -> None:
+def _check_keys(level: Sequence[Any]) -> None:
     for value in level:
         if type(value) is dict and not set(map(type, value)) <= _TEXT:
             raise _Refused("keys of maps are text")
 
 
-def _below(level: list[Any]) -> list[Any]:
+def _below(level: Sequence[Any]) -> list[Any]:
     """What the lists and maps of a level hold."""
     below: list[Any] = []
     for value in level:
@@ -147,33 +149,6 @@ def _below(level: list[Any]) -> list[Any]:
         elif isinstance(value, dict):
             below += value.values()
     return below
-
-
-def _size(kinds: set[type], level: list[Any]) -> int:
-    """How many bytes the canonical form spends on a level, without what lies below it."""
-    if len(kinds) == 1:
-        return _SIZES[type(level[0])](level)
-    return sum(_SIZES[kind]([value for value in level if type(value) is kind]) for kind in kinds)
-
-
-def _heads(numbers: Iterable[int]) -> int:
-    """The bytes of the shortest heads (RFC 8949, section 3) with these arguments."""
-    return sum(map(_HEAD_BYTES.__getitem__, map(bisect_right, repeat(_HEAD_BOUNDS), numbers)))
-
-
-def _strings(values: list[bytes]) -> int:
-    lengths = list(map(len, values))
-    return sum(lengths) + _heads(lengths)
-
-
-def _maps(values: list[dict[str, object]]) -> int:
-    size = _heads(map(len, values))
-    for value in values:
-        keys = [key.encode("utf-8") for key in value]
-        if any((len(a), a) >= (len(b), b) for a, b in pairwise(keys)):
-            raise _Refused("keys that are not sorted")
-        size += _strings(keys)
-    return size
 
 
 def _read_link(value: object, _immutable: bool) -> Cid:
@@ -193,18 +168,4 @@ def _refuse(_value: object, _immutable: bool) -> NoReturn:
 
 
 _TAGS: Final = {**dict.fromkeys(_BUILT_IN_TAGS, _refuse), _LINK_TAG: _read_link}
-_HEAD_BOUNDS: Final = (24, 1 << 8, 1 << 16, 1 << 32)
-_HEAD_BYTES: Final = (1, 2, 3, 5, 9)
-_LINK_BYTES: Final = 5 + CID_BYTES  # tag, head and the zero before the CID
-_SIZES: Final[dict[type, Callable[[list[Any]], int]]] = {
-    bytes: _strings,
-    str: lambda values: _strings([value.encode("utf-8") for value in values]),
-    bool: len,
-    type(None): len,
-    int: lambda values: _heads(value if value >= 0 else ~value for value in values),
-    Cid: lambda values: _LINK_BYTES * len(values),
-    list: lambda values: _heads(map(len, values)),
-    tuple: lambda values: _heads(map(len, values)),
-    dict: _maps,
-}
 _ENCODERS: Final[Mapping[type, cbor2.EncoderHook]] = {Cid: _write_link}

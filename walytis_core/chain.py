@@ -6,73 +6,36 @@ asyncio loop.
 
 from __future__ import annotations
 
-import io
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
-from walytis_core import content
 from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invitation
 from walytis_core.authors import OwnAuthor
-from walytis_core.block import Block, Content, Draft, decode, draft
-from walytis_core.cid import BlockId, Cid
+from walytis_core.block import Block, Draft
+from walytis_core.cid import BlockId
+from walytis_core.drafting import Drafting
 from walytis_core.engine import Engine
-from walytis_core.errors import ClosedError, InUseError, InvalidInputError, NotAllowedError, NotFoundError, WalytisError
-from walytis_core.events import Change
-from walytis_core.feed import Feed, FeedEvent, Follower, Handler, Source, Via
-from walytis_core.invitation import Invitation, InvitationRecord
+from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError
+from walytis_core.feed import Feed, FeedEvent, Source
+from walytis_core.follower import Handler, Via
+from walytis_core.following import Following
+from walytis_core.invitation import Invitation
+from walytis_core.invitation_record import InvitationRecord
 from walytis_core.judging import Judging, LayerView
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
 from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
-from walytis_core.signer import Signer, is_author_key
+from walytis_core.reading import Reading
+from walytis_core.signer import is_author_key
 from walytis_core.standing import Standing
 from walytis_core.status import ChainStatus, PeerInfo
-from walytis_core.store.port import Position, Proof, Query, Row, VerifyReport
+from walytis_core.store.port import Proof, Query, VerifyReport
 
-_PAGE: Final = 256
-_NAME_HINT: Final = "Close that feed first, with close() or by a `with` block, or take another name."
-
-
-class Home(Protocol):
-    """What a chain needs of its node."""
-
-    @property
-    def signer(self) -> Signer:
-        """Signs with the node key."""
-        ...
-
-    def name_of(self, id: BlockId) -> str:
-        """The local name of a chain."""
-        ...
-
-    def addresses(self) -> list[str]:
-        """Addresses under which the node can be reached."""
-        ...
-
-    def invited(self, chain: Chain, invitation: Invitation) -> None:
-        """An invitation was issued."""
-        ...
-
-    def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
-        """Fetches long content from peers."""
-        ...
-
-    def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
-        """The online peers of a chain."""
-        ...
-
-    def last_contact_of(self, id: BlockId) -> float | None:
-        """When a peer of a chain was last heard."""
-        ...
-
-    def require_open(self) -> None:
-        """Raises `ClosedError` once the node has ended."""
-        ...
+if TYPE_CHECKING:
+    from walytis_core.home import Home
 
 
 class Chain:
@@ -87,18 +50,17 @@ class Chain:
     """
 
     def __init__(
-        self, node: Home, engine: Engine, author: OwnAuthor, layers: Sequence[Layer] = (), others: Others | None = None
+        self, home: Home, engine: Engine, author: OwnAuthor, layers: Sequence[Layer] = (), others: Others | None = None
     ) -> None:
-        self._node = node
+        self._home = home
         self.engine = engine
         self.own_author = author
         self.tables = engine.store
-        self._feeds: list[Feed] = []
-        self._followers: list[Follower] = []
-        self._unnamed = itertools.count(1)
+        self._reading = Reading(self.tables)
+        self._following = Following(Source(self.tables, self._reading.of, self.standing), engine.exclusive())
         self._is_closed = False
         engine.listen(author.tell)
-        self.judging = Judging(engine, layers, others, self._tell_feeds)
+        self.judging = Judging(engine, layers, others, self._following.tell)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -110,7 +72,7 @@ class Chain:
     @property
     def name(self) -> str:
         """The chain's name on this node."""
-        return self._node.name_of(self.id)
+        return self._home.name_of(self.id)
 
     @property
     def policy(self) -> Policy:
@@ -183,58 +145,26 @@ class Chain:
     ) -> Sequence[Block]:
         """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
         self._require_open()
-        template = draft(b"", topics=topics, type=type, ext=ext)
-        if type.startswith("core/"):
-            raise InvalidInputError("types that start with core/ are the library's own")
-        fresh: list[Cid] = []
-
-        def put(cid: Cid, data: bytes) -> None:
-            if not self._has_side(cid):
-                fresh.append(cid)
-            self.tables.put_side(cid, data)
-
+        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext)
         try:
-            return self._append([self._draft(payload, template, put) for payload in payloads])
-        except BaseException:  # whatever stopped it, content that only this call brought goes again
-            with suppress(WalytisError):
-                self.tables.drop_side(fresh)
+            return self._append([drafting.draft(payload) for payload in payloads])
+        except BaseException:  # whatever stopped it
+            drafting.undo()
             raise
 
     def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
         blocks = self.engine.append(drafts, self.own_author)
-        return [self._readable(block) for block in blocks]
-
-    def _draft(self, payload: bytes | BinaryIO, template: Draft, put: content.Put) -> Draft:
-        if isinstance(payload, (bytearray, memoryview)):
-            payload = bytes(payload)
-        if isinstance(payload, bytes):
-            if len(payload) <= Limits.max_payload_bytes:
-                return template._replace(body=payload)
-            payload = io.BytesIO(payload)
-        if not hasattr(payload, "read"):
-            raise InvalidInputError("a payload is bytes, or a binary stream", hint="Encode text first: text.encode().")
-        start = payload.read(Limits.max_payload_bytes + 1)
-        if not isinstance(start, bytes):
-            raise InvalidInputError("the stream gives text", hint="Open the file with mode 'rb'.")
-        if len(start) <= Limits.max_payload_bytes:
-            return template._replace(body=start)
-        return template._replace(body=content.build(io.BufferedReader(_Rejoined(start, payload)), put))
+        return [self._reading.opening(block) for block in blocks]
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def block(self, id: BlockId | str) -> Block:
         """A block by id. Raises `NotFoundError` when it is not held."""
         self._require_open()
-        wanted = BlockId.parse(id) if isinstance(id, str) else BlockId(id)
-        if wanted == self.id:
-            raise NotFoundError("the genesis is not a block of the chain's content")
-        encoded = self.tables.encoded([wanted]).get(wanted)
-        if encoded is None or wanted in self.tables.unfolded():
-            raise NotFoundError("this chain holds no such block here")
-        return self._readable(decode(encoded, wanted))
+        return self._reading.block(BlockId.parse(id) if isinstance(id, str) else BlockId(id))
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, bytes) and id != self.id and bool(self.tables.known([id]))
+        return self._reading.holds(id)
 
     def blocks(
         self,
@@ -264,18 +194,7 @@ class Chain:
         """
         self._require_open()
         query = Query(topic, type, author, since, until, _ms(after), _ms(before))
-        return map(self._read, self._rows(query, newest_first, limit))
-
-    def _rows(self, query: Query, newest_first: bool, limit: int | None) -> Iterator[Row]:
-        left = limit
-        while left is None or left > 0:
-            rows = self.tables.query(query, newest_first, _PAGE if left is None else min(left, _PAGE))
-            yield from rows
-            if not rows:
-                return
-            left = None if left is None else left - len(rows)
-            last = rows[-1].number
-            query = query._replace(until=last - 1) if newest_first else query._replace(since=last)
+        return self._reading.query(query, newest_first=newest_first, limit=limit)
 
     def cursor(self) -> int:
         """The cursor of what has come so far: ``blocks(since=chain.cursor())`` gives what comes later."""
@@ -284,34 +203,18 @@ class Chain:
     def linear(self) -> Iterator[Block]:
         """All blocks in the canonical order: the same on every node that holds the same blocks."""
         self._require_open()
-        at: Position | None = None
-        while rows := self.tables.canonical(at, _PAGE):
-            for row in rows:
-                block = self._read(row)
-                at = Position(block.height, block.id)
-                yield block
+        return self._reading.linear()
 
     def graph(self, limit: int = 1000) -> dict[BlockId, tuple[BlockId, ...]]:
         """The newest blocks, each with the blocks it names (`prev` first; the genesis left out)."""
         blocks = self.blocks(newest_first=True, limit=limit)
         return {block.id: tuple(id for id in block.ancestors_named if id != self.id) for block in blocks}
 
-    def _read(self, row: Row) -> Block:
-        return self._readable(decode(row.encoded, row.id))
-
-    def _readable(self, block: Block) -> Block:
-        return block if isinstance(block.body, bytes) else block._replace(reader=self._open_content)
-
     # --- long content --------------------------------------------------------------------------------------------
-
-    def _open_content(self, wanted: Content) -> BinaryIO:
-        return content.open_content(wanted, self.tables.side)
 
     def has_content(self, block: Block) -> bool:
         """Whether the whole content of a block is held here."""
-        if block.content is None:
-            return True
-        return next(content.missing(block.content, self._has_side, self.tables.side), None) is None
+        return self._reading.has_content(block)
 
     def fetch(self, block: Block) -> Pending[Block]:
         """Fetches a block's long content from peers, verified piece by piece; what is held already is not fetched.
@@ -320,18 +223,14 @@ class Chain:
         who is there has the content.
         """
         self._require_open()
-        return self._node.fetch(self, block)
+        return self._home.fetch(self, block)
 
     def drop_content(self, block: Block) -> None:
         """Forgets a block's long content here. The block stays valid; `fetch` brings the content back.
 
         Content is kept by its CID: blocks of this chain with the same content lose it, too.
         """
-        if block.content is not None:
-            self.tables.drop_side([piece.cid for piece in content.pieces(block.content, self.tables.side)])
-
-    def _has_side(self, cid: Cid) -> bool:
-        return bool(self.tables.has_side([cid]))
+        self._reading.drop_content(block)
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -354,43 +253,29 @@ class Chain:
         Args:
             callback: Called with each event.
             name: A durable consumer: replays what was not acknowledged, then goes on live. Unnamed: live only.
-                One open feed at a time.
+                One feed at a time: one that is at work (a loop, a `with` block, a callback) keeps the name until it
+                is closed; one that was left ends when its name is asked for again.
             topic, type, author: Only such blocks.
             revisions: Whether to be told, too, when the standing of earlier blocks changes.
             via: Schedules a call in the app's loop, e.g. ``root.after_idle``.
 
         Raises:
-            InUseError: A feed of this name is open.
+            InUseError: A feed of this name is at work.
             ClosedError: The node has been closed.
         """
         self._require_open()
-        source = Source(self.tables, self._read, self.standing)
-        with self.engine.exclusive():  # two threads may ask for one name
-            if name is not None and any(feed.name == name for feed in tuple(self._feeds)):
-                raise InUseError(f"a feed named {name!r} is open on this chain", hint=_NAME_HINT)
-            feed = Feed(source, Query(topic, type, author), name, revisions=revisions)
-            self._feeds.append(feed)
-
-        def forget() -> None:
-            if feed in self._feeds:
-                self._feeds.remove(feed)
-
-        feed.on_close(forget)
-        if callback is not None:
-            label = name or f"unnamed-{next(self._unnamed)}"
-            follower = Follower(feed, callback, via, label)
-            self._followers.append(follower)
-            feed.on_close(lambda: self._followers.remove(follower))
-        return feed
-
-    def _tell_feeds(self, change: Change) -> None:
-        for feed in tuple(self._feeds):
-            feed.tell(change)
+        query = Query(topic, type, author)
+        return self._following.open(query, name, callback=callback, revisions=revisions, via=via)
 
     def reset(self, name: str) -> None:
-        """Has a named consumer start over: it gets everything again."""
+        """Has a named consumer start over: the next feed of this name gets everything again.
+
+        Raises:
+            InUseError: A feed of this name is at work.
+            ClosedError: The node has been closed.
+        """
         self._require_open()
-        self.tables.set_cursor(name, None)
+        self._following.reset(name)
 
     def rejected(self, name: str) -> Mapping[int, str]:
         """What a named consumer has set aside, by number, with its reasons."""
@@ -423,13 +308,13 @@ class Chain:
         self._require_open()
         if write and self.policy.writers is not None:
             self._require_writer()
-        addresses = self._node.addresses()
+        addresses = self._home.addresses()
         invitation, record = new_invitation(
-            self.engine, self._node.signer, addresses, self.name, uses=uses, expires=expiry_of(expires), write=write
+            self.engine, self._home.signer, addresses, self.name, uses=uses, expires=expiry_of(expires), write=write
         )
         if record is not None:
             Invitations(self.tables).add(record)
-            self._node.invited(self, invitation)
+            self._home.expect(invitation.id, self.id)
         return invitation
 
     def invitations(self) -> list[InvitationRecord]:
@@ -465,7 +350,7 @@ class Chain:
 
     def peers(self) -> Sequence[PeerInfo]:
         """The online peers of this chain, the most recent contact first."""
-        return self._node.peers_of(self.id)
+        return self._home.peers_of(self.id)
 
     def holders(self, block: Block) -> int:
         """How many online peers have stored this block, as far as they have confirmed it over an open stream."""
@@ -475,7 +360,7 @@ class Chain:
 
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""
-        peers, last_contact = len(self.peers()), self._node.last_contact_of(self.id)
+        peers, last_contact = len(self.peers()), self._home.last_contact_of(self.id)
         with self.engine.exclusive():
             replica = self.engine.replica
             pulling = replica.sync.turns.pulling
@@ -491,7 +376,7 @@ class Chain:
                 forked_authors=len(replica.members.proofs),
                 corrupt=len(self.tables.corrupt()),
                 writable=self._why_not_writable(),
-                followers={follower.name: follower.error for follower in tuple(self._followers)},
+                followers=self._following.errors(),
             )
 
     def equivocations(self) -> Mapping[bytes, Proof]:
@@ -510,39 +395,16 @@ class Chain:
     def _require_open(self) -> None:
         self.engine.require_process()
         if self._is_closed:
-            self._node.require_open()  # says why, if it is the node that ended
+            self._home.require_open()  # says why, if it is the node that ended
             raise ClosedError("this chain was deleted from this node", hint="Join it again, with an invitation.")
 
     def close(self, *, is_deleted: bool = False) -> None:
         """Ends the feeds and followers; called by the node. Of a deleted chain nothing more is saved."""
         self._is_closed = True
-        followers = tuple(self._followers)
-        for feed in tuple(self._feeds):
-            feed.close()
-        for follower in followers:
-            follower.close()
+        self._following.close()
         if not is_deleted:
             self.judging.save()
         self.engine.close()
-
-
-class _Rejoined(io.RawIOBase):
-    """A stream whose first bytes were read already."""
-
-    def __init__(self, start: bytes, rest: BinaryIO) -> None:
-        self._start = start
-        self._rest = rest
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is of Python 3.12
-        """Fills a buffer, with what was read before first."""
-        data = self._start[: len(buffer)] or self._rest.read(len(buffer))
-        self._start = self._start[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def _ms(instant: datetime | None) -> int | None:

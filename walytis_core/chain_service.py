@@ -16,22 +16,24 @@ from typing import Final
 
 import trio
 
-from walytis_core import cbor, messages
-from walytis_core.addresses import AddressBook
-from walytis_core.boundary import admitted, blame_nobody, for_peer
+from walytis_core import messages
+from walytis_core.boundary import blame_nobody, for_peer
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine, NetworkEffect
 from walytis_core.errors import ClosedError, NotFoundError, Reason, RemoteError, StorageError, UnavailableError
 from walytis_core.events import Came, Contact, Publish, Received, Send, SetTimer, TimerFired
-from walytis_core.handshake import ENTROPY_BYTES, Candidate, Ends, Initiator
+from walytis_core.handshake import ENTROPY_BYTES, Asked, Candidate, Ends, Initiator
+from walytis_core.known_peers import KnownPeers
 from walytis_core.limits import Limits
 from walytis_core.loop import Loop, Tasks
+from walytis_core.membership import Ask
 from walytis_core.messages import Blocks, Digest, ForkProof, Message, Peers
 from walytis_core.network.port import Gossip
 from walytis_core.screening import screen
 from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_initiator
 from walytis_core.shared import Shared
+from walytis_core.status import PeerInfo
 
 _jitter: Final = Random().random  # noqa: S311 - spreads load; nothing secret hangs on it
 _RETRY_S: Final = 5.0
@@ -42,7 +44,6 @@ _SPARE_S: Final = 3.0
 """A stream beyond the usual number is kept at least so long."""
 _INTRODUCE_WITHIN_S: Final = 75.0
 """Within this time one stream tells of no more peers than who is told takes in within a minute."""
-_BOOK_KEY: Final = "peers"
 
 
 class ChainService:
@@ -52,19 +53,20 @@ class ChainService:
         shared: What the chains of a node have in common.
         engine: The chain.
         keys: The chain's keys.
-        admits: Whether a peer with this node key may read; always, where the chain key is the only right to read.
+        ask: Whether a peer may read; None where the chain key is the only right to read.
     """
 
-    def __init__(self, shared: Shared, engine: Engine, keys: ChainKeys, admits: Callable[[bytes], bool]) -> None:
+    def __init__(self, shared: Shared, engine: Engine, keys: ChainKeys, ask: Ask | None) -> None:
         self.engine = engine
         self.keys = keys
-        self.candidate = Candidate(keys, partial(admitted, admits))
+        self.candidate = Candidate(keys, is_asked=ask is not None)
         self.sessions: dict[str, SyncSession] = {}
         self.last_contact: dict[str, float] = {}
         self.is_running = False
         self.workers = shared.workers.lane()
+        self.known = KnownPeers(engine.store, self.workers)
         self._shared = shared
-        self._book, self._is_book_read = AddressBook(), False
+        self._ask = ask
         self._tasks = Tasks()
         self._timers: dict[str, float] = {}
         self._outgoing: list[Message] = []
@@ -76,7 +78,20 @@ class ChainService:
     @property
     def known_peers(self) -> int:
         """How many peers of the chain are known, online or not."""
-        return self._book.count_told()
+        return self.known.book.count_told()
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """The online peers, the most recent contact first."""
+        infos = [
+            PeerInfo(peer=one.peer, node_key=one.node_key, last_contact=one.last_contact)
+            for one in tuple(self.sessions.values())
+            if one.peer in self.engine.replica.sync.links  # else it is just being opened
+        ]
+        return sorted(infos, key=lambda info: -info.last_contact)
+
+    async def admits(self, asked: Asked) -> bool:
+        """Whether a peer may read."""
+        return self._ask is not None and await self._ask(asked.node_key)
 
     # --- the engine's outlet -----------------------------------------------------------------------------------
 
@@ -110,8 +125,9 @@ class ChainService:
             gossip = await network.subscribe(self.keys.channel)
             try:
                 async with self._tasks.open() as nursery:
-                    await self._take_book()
+                    await self.known.restore()
                     self.is_running = True
+                    nursery.start_soon(self.known.keep)
                     nursery.start_soon(self._listen, gossip)
                     nursery.start_soon(self._talk)
                     await self._in_thread(self.engine.begin)
@@ -120,7 +136,7 @@ class ChainService:
             finally:
                 self.is_running = False
                 self.reset()  # those that peers opened run in tasks of the network
-                self._write_book()
+                self.known.close()
         if self._scope.cancelled_caught:
             await network.unsubscribe(self.keys.channel)
 
@@ -153,7 +169,7 @@ class ChainService:
             return
         network = self._shared.network
         present = set(network.on_channel(self.keys.channel))
-        known = {peer for peer in network.connected() if peer in self._book}
+        known = {peer for peer in network.connected() if peer in self.known.book}
         room = self._shared.neighbours - len(self.sessions) - len(self._opening)
         for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
             if room > 0 and self._open(peer):
@@ -162,7 +178,7 @@ class ChainService:
         self._close_spare()
         self._introduce()
         self._forget_old()
-        for peer, addresses in self._book.due(time.time()):
+        for peer, addresses in self.known.due():
             self._tasks.start(self._dial, peer, addresses)
 
     def _forget_old(self) -> None:
@@ -189,23 +205,10 @@ class ChainService:
                 session.close()
                 spare -= 1
 
-    def moved(self, peer: str, is_there: bool) -> None:
-        """A peer connected or is gone."""
-        if peer not in self._book:
-            return
-        if is_there:
-            self._book.connected(peer, None, time.time())
-        else:
-            self._book.disconnected(peer, time.time(), jitter=_jitter())
-
     def contact(self, peer: str) -> None:
         """Opens a stream to a peer beyond the usual number, where it holds something else than we do."""
         if self.is_running and len(self.sessions) < 2 * self._shared.neighbours + 2:
             self._open(peer)
-
-    def learn(self, peer: str, addresses: Sequence[str]) -> None:
-        """Addresses of a peer of this chain are known."""
-        self._book.learn(peer, addresses, time.time())
 
     def _open(self, peer: str) -> bool:
         if peer in self.sessions or peer in self._opening or self._shared.is_kept_out(peer):
@@ -229,9 +232,11 @@ class ChainService:
         try:
             stream = await shared.network.open_stream(peer, SYNC_PROTOCOL)
             frames, ends = Frames(stream), Ends(shared.network.peer_id, peer)
-            machine = Initiator(shared.node, self.keys, ends, os.urandom(ENTROPY_BYTES), self.candidate.admits)
+            machine = Initiator(
+                shared.node, self.keys, ends, os.urandom(ENTROPY_BYTES), is_asked=self.candidate.is_asked
+            )
             try:
-                session = await open_as_initiator(frames, machine)
+                session = await open_as_initiator(frames, machine, self.admits)
                 is_open = True
             finally:
                 if not is_open:
@@ -265,9 +270,9 @@ class ChainService:
             await session.run()
             return
         self.sessions[peer] = session
-        session.on_peers = partial(self._introduced, peer)
-        self._book.connected(peer, None, time.time())
-        self.learn(peer, self._shared.network.known_addresses(peer))
+        session.on_peers = partial(self.known.hear, peer, own=self._shared.network.peer_id)
+        self.known.came(peer)
+        self.known.learn(peer, self._shared.network.known_addresses(peer))
         try:
             fault = await session.run()
         finally:
@@ -297,12 +302,6 @@ class ChainService:
                 session.introduced.update(dict.fromkeys(chosen, now))
                 session.send(Peers(tuple((one, known[one]) for one in chosen)))
 
-    def _introduced(self, teller: str, message: Peers) -> None:
-        """A peer told of others; which of their addresses are sound, and how many are kept, is for the book to say."""
-        for peer, addresses in message.peers:
-            if peer != self._shared.network.peer_id:
-                self._book.hear(teller, peer, addresses, time.time())
-
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         began, is_there = time.time(), False
         with for_peer(peer, "dialling", blame_nobody):  # others may have told its addresses
@@ -311,26 +310,9 @@ class ChainService:
                 is_there = True
             finally:
                 if not is_there:
-                    self._book.failed(peer, time.time(), jitter=_jitter())
-            self._book.connected(peer, answered.address, time.time(), round_trip_s=time.time() - began)
-            self._write_book()
+                    self.known.failed(peer)
+            self.known.dialled(peer, answered.address, began)
             self._open(peer)
-
-    async def _take_book(self) -> None:
-        """Takes in what was kept; before that nothing is written, so a disk that refuses now costs no addresses."""
-        kept: list[object] = []
-        await self._in_thread(lambda: kept.append(_stored_book(self.engine)))
-        for data in kept:
-            self._book.restore(data)
-            self._is_book_read = True
-
-    def _write_book(self) -> None:
-        if not self._is_book_read:
-            return
-        try:
-            self.engine.store.put(_BOOK_KEY, cbor.encode(self._book.to_data()))  # type: ignore[arg-type]
-        except (StorageError, NotFoundError):
-            return  # the book is a convenience, and the chain may just have been deleted
 
     # --- the channel ---------------------------------------------------------------------------------------------
 
@@ -412,13 +394,3 @@ def _coalesced(outgoing: Sequence[Message]) -> list[Message]:
         result.append(message)
         size = sum(map(len, message.blocks)) if isinstance(message, Blocks) else 0
     return result
-
-
-def _stored_book(engine: Engine) -> object:
-    data = engine.store.get(_BOOK_KEY)
-    if data is None:
-        return []
-    try:
-        return cbor.decode(data, max_bytes=1 << 22, max_depth=5)
-    except RemoteError:
-        return []

@@ -7,19 +7,21 @@ a cut stays, so a fetch that is begun again goes on where the last one ended.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from walytis_core import content
 from walytis_core.block import Block
-from walytis_core.chain import Chain
 from walytis_core.cid import Cid
 from walytis_core.errors import UnavailableError, WalytisError
 from walytis_core.events import Change, Fetch, Fetched
 from walytis_core.loop import Loop
 from walytis_core.pending import Pending
 from walytis_core.workers import Workers
+
+if TYPE_CHECKING:
+    from walytis_core.chain import Chain
 
 _FETCH_AT_ONCE: Final = 64
 

@@ -167,7 +167,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """Blocks left the folded set, or came back into it."""
+    """Blocks left the folded set, came back into it, or came into it after they had become members."""
 
     ids: Sequence[BlockId]
 

@@ -1,4 +1,4 @@
-"""Feeds: how an app consumes a chain, in threads, asyncio, or by callback.
+"""Feeds: how an app consumes a chain, in threads and asyncio; `follower.py` calls a callback with one.
 
 A feed reads the store from a cursor on and then waits for more; it keeps a page of blocks in memory and no transaction
 open. A *named* feed has a durable cursor: what was not acknowledged is given again after a restart; what was, never.
@@ -8,6 +8,7 @@ Parents come before children. Invariants:
 - A block whose bytes are damaged on the disk is not waited for: no peer may have it. The feed writes down that it was
   passed by before the cursor can pass it, and gives it, after its children, once its bytes are back.
 - An event leaves the feed when it is whole: whatever fails before, the next call gives the same block.
+- A name has one feed: one that nobody is at gives way to the next, and from then on writes nothing under the name.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Self, TypeAlias
+from weakref import WeakSet
 
 from walytis_core import events
 from walytis_core.block import Block
@@ -31,7 +32,7 @@ from walytis_core.store.port import ChainStore, Query, Row
 _PAGE = 64
 _MISSED = "missed/"
 """Starts the key under which a named feed keeps the numbers of blocks that it passed by damaged."""
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 30.0
+_LOST_HINT = "Have one feed at work per name; in a `with` block it keeps the name, and gives it back at the end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ FeedEvent: TypeAlias = Arrived | Revised
 class Feed:
     """The blocks of a chain as they arrive; iterate it, or iterate it with ``async for``.
 
-    Ends when it, the chain or the node is closed. One consumer at a time.
+    Ends when it, the chain or the node is closed. One consumer at a time. A named one that no loop, `with` block or
+    callback is at gives way to the next feed of its name; whoever comes back to it gets `ClosedError`.
     """
 
     def __init__(self, source: Source, query: Query, name: str | None, *, revisions: bool = False) -> None:
@@ -101,13 +103,16 @@ class Feed:
         self._wakers: list[Callable[[], None]] = []
         self._on_close: list[Callable[[], object]] = []
         self._is_closed = False
+        self._lost_name: str | None = None  # why, once it has
+        self._was_ended = False  # by losing its name, not by being closed
+        self._at_it: WeakSet[object] = WeakSet()  # weak: a loop that was left is at it no more
         self._has_more = True
         self._revised: deque[Revised] = deque()
         self._rows: deque[Row] = deque()
         self._unacked: set[int] = set()
         start = source.tables.cursor(name) if name is not None else source.tables.last
         self._read_to = self._cursor = start or 0
-        self._missed_lock = threading.Lock()
+        self._writing = threading.RLock()  # held while something is written under the name
         self._missed = self._load_missed(self._cursor)
         self._looks_again = bool(self._missed)
         self._again: deque[Row] = deque()
@@ -116,38 +121,10 @@ class Feed:
     # --- consuming -------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[FeedEvent]:
-        while True:
-            try:
-                event = self.next()
-            except ClosedError:
-                return
-            if event is not None:
-                yield event
+        return _Loop(self)
 
-    async def __aiter__(self) -> AsyncIterator[FeedEvent]:
-        loop = asyncio.get_running_loop()
-        while True:
-            wake = asyncio.Event()
-
-            def waker(wake: asyncio.Event = wake) -> None:
-                with suppress(RuntimeError):  # the app has closed its loop: nobody waits there any more
-                    loop.call_soon_threadsafe(wake.set)
-
-            with self._changed:
-                self._wakers.append(waker)
-            try:
-                try:
-                    event = self.next(timeout=0)
-                except ClosedError:
-                    return
-                if event is not None:
-                    yield event
-                    continue
-                await wake.wait()
-            finally:
-                with self._changed:
-                    if waker in self._wakers:
-                        self._wakers.remove(waker)
+    def __aiter__(self) -> AsyncIterator[FeedEvent]:
+        return _Loop(self)
 
     def next(self, timeout: float | None = None) -> FeedEvent | None:
         """The next event.
@@ -172,8 +149,13 @@ class Feed:
         with self._changed:
             there = self._changed.wait_for(self._may_have_event, timeout)
             if self._is_closed:
-                raise ClosedError("the feed is closed")
+                raise self._end()
             return there
+
+    def _end(self) -> ClosedError:
+        if self._was_ended:
+            return ClosedError(f"this feed was ended: {self._lost_name}", hint=_LOST_HINT)
+        return ClosedError("the feed is closed")
 
     def _may_have_event(self) -> bool:
         return self._is_closed or self._has_more or bool(self._revised or self._rows)
@@ -222,7 +204,7 @@ class Feed:
         if damaged:
             metas = self._source.tables.metas(damaged).values()
             passed = {meta.number for meta in metas if meta.folded and self._read_to < meta.number < max(given)}
-            with self._missed_lock:
+            with self._writing:
                 self._set_missed(self._missed | passed.difference(given))
             self._looks_again = True  # one may have been healed, and that told, in the meantime
 
@@ -231,7 +213,7 @@ class Feed:
         self._looks_again = False
         tables = self._source.tables
         try:
-            with self._missed_lock:
+            with self._writing:
                 damaged = {meta.number for meta in tables.metas(tables.corrupt()).values()}
                 for number in sorted(self._missed - damaged - self._given_again):
                     rows = tables.query(self._query._replace(since=number - 1, until=number), False, 1)
@@ -249,7 +231,7 @@ class Feed:
         return frozenset(number for number in map(int, (data or b"").split()) if number <= cursor)
 
     def _set_missed(self, missed: frozenset[int]) -> None:
-        if missed == self._missed:
+        if missed == self._missed or self._lost_name is not None:
             return
         if self.name is not None:
             data = b" ".join(b"%d" % number for number in sorted(missed))
@@ -259,11 +241,20 @@ class Feed:
     # --- acknowledging ---------------------------------------------------------------------------------------
 
     def acknowledge(self, number: int) -> None:
-        """Acknowledges a block by its number; the durable cursor moves up to the oldest one that is not."""
-        if number in self._missed:
-            with self._missed_lock:
+        """Acknowledges a block by its number; the durable cursor moves up to the oldest one that is not.
+
+        Raises:
+            ClosedError: Another feed has the name now, or it was started over.
+        """
+        with self._writing:
+            if self._lost_name is not None:
+                raise ClosedError(f"nothing was acknowledged: {self._lost_name}", hint=_LOST_HINT)
+            if number in self._missed:
                 self._set_missed(self._missed - {number})
-            return
+            else:
+                self._move_cursor(number)
+
+    def _move_cursor(self, number: int) -> None:
         with self._changed:
             self._unacked.discard(number)
             done = min(self._unacked, default=self._read_to + 1) - 1
@@ -277,14 +268,18 @@ class Feed:
         """Rejects a block on purpose."""
         if self.name is None:
             raise InvalidInputError("only a named feed can set blocks aside")
-        self._source.tables.set_aside(self.name, number, reason)
-        self.acknowledge(number)
+        with self._writing:
+            if self._lost_name is None:
+                self._source.tables.set_aside(self.name, number, reason)
+            self.acknowledge(number)
 
     # --- being told ------------------------------------------------------------------------------------------
 
     def tell(self, change: events.Change) -> None:
         """A change of the chain; called under the engine's lock, so it only wakes whoever waits."""
         with self._changed:
+            if self._is_closed:
+                return
             if isinstance(change, events.Revised) and self._revisions:
                 self._revised.append(Revised(tuple(change.ids)))
             elif not isinstance(change, (events.Arrived, events.Revised)):
@@ -306,6 +301,44 @@ class Feed:
         for function in functions:
             function()
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it is open and a loop, a `with` block or a callback is at it: then its name is not given away."""
+        return not self._is_closed and bool(self._at_it)
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether it was ended by losing its name."""
+        return self._was_ended
+
+    def lose_name(self, why: str) -> None:
+        """Ends the feed, and has it write nothing more under its name; also one that is closed already."""
+        with self._writing, self._changed:
+            self._was_ended = not self._is_closed
+            self._lost_name = self._lost_name or why
+        self.close()
+
+    def enter(self, user: object) -> None:
+        """Notes that `user` is at it, until it leaves or is gone."""
+        with self._changed:
+            self._at_it.add(user)
+
+    def leave(self, user: object) -> None:
+        """Notes that `user` is at it no more."""
+        with self._changed:
+            self._at_it.discard(user)
+
+    @contextmanager
+    def waking(self, waker: Callable[[], None]) -> Iterator[None]:
+        """Has `waker` called, while inside, each time that there may be an event."""
+        with self._changed:
+            self._wakers.append(waker)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wakers.remove(waker)
+
     def wait_closed(self, timeout_s: float) -> bool:
         """Waits until the feed is closed; False when it is still open after `timeout_s` seconds."""
         with self._changed:
@@ -317,94 +350,63 @@ class Feed:
             waker()
 
     def __enter__(self) -> Self:
+        self.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-Handler: TypeAlias = Callable[[FeedEvent], None]
-Via: TypeAlias = Callable[[Callable[[], None]], object]
+class _Loop:
+    """One loop over a feed, in a thread or in asyncio: it is at the feed until it is dropped, or something ends it."""
 
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
 
-class Follower:
-    """Calls a handler for each event of a feed, in a thread of its own or via an app's own loop.
+    def __iter__(self) -> Iterator[FeedEvent]:
+        return self
 
-    A handler that returns has acknowledged the block. One that raises is called again with the same block, after a
-    pause that doubles from 0.1 s to 30 s; the error is shown in `Chain.status()`. So is one of the disk: reading, and
-    writing down what was acknowledged, is tried again in the same way, without calling the handler again.
+    def __aiter__(self) -> AsyncIterator[FeedEvent]:
+        return self
 
-    Args:
-        feed: The feed.
-        handler: Called with each event.
-        via: Schedules a call in the app's loop, e.g. ``root.after_idle``; None to call in the follower's thread.
-    """
+    def __next__(self) -> FeedEvent:
+        try:
+            self._feed.enter(self)
+            while (event := self._feed.next()) is None:
+                pass
+        except BaseException as error:
+            self._feed.leave(self)
+            if self._is_end(error):
+                raise StopIteration from None
+            raise
+        return event
 
-    def __init__(self, feed: Feed, handler: Handler, via: Via | None, name: str) -> None:
-        self.feed = feed
-        self.name = name
-        self.error: str | None = None
-        self._handler = handler
-        self._via = via
-        self._thread = threading.Thread(target=self._run, name=f"walytis-follow-{name}", daemon=True)
-        self._thread.start()
+    async def __anext__(self) -> FeedEvent:
+        try:
+            self._feed.enter(self)
+            while (event := await self._next_or_wait()) is None:
+                pass
+        except BaseException as error:
+            self._feed.leave(self)
+            if self._is_end(error):
+                raise StopAsyncIteration from None
+            raise
+        return event
 
-    def close(self) -> None:
-        """Ends it, and waits for its thread, unless called from that thread."""
-        self.feed.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(5.0)
+    def _is_end(self, error: BaseException) -> bool:
+        """Whether it is the end that was asked for; losing the name is told."""
+        return isinstance(error, ClosedError) and not self._feed.was_ended
 
-    def _run(self) -> None:
-        events: list[FeedEvent] = []
-        while self._insist(partial(self._take, events)):
-            event = events.pop()
-            if not (self._insist(partial(self._hand, event)) and self._insist(event.ack)):
-                return
+    async def _next_or_wait(self) -> FeedEvent | None:
+        """The next event; None when there was none, and there may be one now."""
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
 
-    def _insist(self, act: Callable[[], None]) -> bool:
-        """Does something until it works; False when the feed is closed before."""
-        pause_s = _FIRST_RETRY_S
-        while True:
-            try:
-                act()
-            except Exception as error:  # noqa: BLE001 - the app's own code, or the disk: kept for status(), tried again
-                if not self.feed.wait_closed(0):
-                    self.error = f"{type(error).__name__}: {error}"
-            else:
-                self.error = None
-                return True
-            if self.feed.wait_closed(pause_s):
-                return False
-            pause_s = min(2 * pause_s, _LAST_RETRY_S)
+        def waker() -> None:
+            with suppress(RuntimeError):  # the app has closed its loop: nobody waits there any more
+                loop.call_soon_threadsafe(wake.set)
 
-    def _take(self, events: list[FeedEvent]) -> None:
-        event = self.feed.next()
-        if event is not None:
-            events.append(event)
-
-    def _hand(self, event: FeedEvent) -> None:
-        if self._via is None:
-            self._handler(event)
-        else:
-            self._call_via(self._via, event)
-
-    def _call_via(self, via: Via, event: FeedEvent) -> None:
-        """Runs the handler in the app's loop and waits for it; raises what it raises."""
-        done = threading.Event()
-        errors: list[Exception] = []
-
-        def call() -> None:
-            try:
-                self._handler(event)
-            except Exception as error:  # noqa: BLE001 - handed to the follower's thread
-                errors.append(error)
-            finally:
-                done.set()
-
-        via(call)
-        while not done.wait(0.2):
-            if self.feed.wait_closed(0):
-                raise ClosedError("the feed is closed")
-        if errors:
-            raise errors[0]
+        with self._feed.waking(waker):
+            event = self._feed.next(timeout=0)
+            if event is None:
+                await wake.wait()
+            return event

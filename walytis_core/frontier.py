@@ -33,6 +33,11 @@ class Entry(NamedTuple):
     id: BlockId
     fork: int | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether this is no entry of a frontier: in a pull, a block at or above the fork is asked for, with all below."""
+        return self.fork is not None and self.seq >= self.fork
+
 
 def bucket_of(author: bytes) -> int:
     """The bucket of an author: the first byte of the hash of its key."""
@@ -42,12 +47,12 @@ def bucket_of(author: bytes) -> int:
 class Frontier(Mapping[bytes, Entry]):
     """Entries by author; digests are computed when asked for, again only for buckets that changed."""
 
-    __slots__ = ("_bucket_hashes", "_buckets", "_digest", "_dirty", "_entries")
+    __slots__ = ("_buckets", "_digest", "_dirty", "_entries", "_hashes")
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._buckets: list[set[bytes]] = [set() for _ in range(Limits.frontier_buckets)]
-        self._bucket_hashes = [bytes(BUCKET_HASH_BYTES)] * Limits.frontier_buckets
+        self._hashes = bytearray(BUCKET_HASH_BYTES * Limits.frontier_buckets)  # those of the buckets, one after another
         self._dirty: set[bytes] = set()
         self._digest: bytes | None = None
 
@@ -90,16 +95,24 @@ class Frontier(Mapping[bytes, Entry]):
     def digest(self) -> bytes:
         """32 bytes that are equal exactly when the frontiers are."""
         if self._digest is None:
-            self._digest = hashlib.sha256(b"walytis/frontier/1" + b"".join(self.bucket_hashes())).digest()
+            self._refresh()
+            self._digest = hashlib.sha256(b"walytis/frontier/1" + self._hashes).digest()
         return self._digest
 
     def bucket_hashes(self) -> list[bytes]:
         """One hash per bucket, 16 bytes each; zeros for an empty one."""
+        self._refresh()
+        hashes, size = bytes(self._hashes), BUCKET_HASH_BYTES
+        return [hashes[at : at + size] for at in range(0, len(hashes), size)]
+
+    def _refresh(self) -> None:
+        """Hashes the buckets that changed."""
         for bucket in self._settle():
             members = sorted(self._buckets[bucket])
-            data = b"".join(_canonical(author, self._entries[author]) for author in members)
-            self._bucket_hashes[bucket] = hashlib.sha256(data).digest()[:BUCKET_HASH_BYTES] if members else bytes(16)
-        return self._bucket_hashes
+            data = b"".join([_canonical(author, self._entries[author]) for author in members])
+            at = bucket * BUCKET_HASH_BYTES
+            digest = hashlib.sha256(data).digest() if members else bytes(BUCKET_HASH_BYTES)
+            self._hashes[at : at + BUCKET_HASH_BYTES] = digest[:BUCKET_HASH_BYTES]
 
     def differing(self, hashes: Iterable[bytes]) -> set[int]:
         """The buckets whose hash is not the one given."""
@@ -111,8 +124,16 @@ class Frontier(Mapping[bytes, Entry]):
         """The entries of some buckets, or all, sorted by author."""
         if buckets is None:
             return sorted(self._entries.items())
-        self.bucket_hashes()
+        self._refresh()
         return sorted((author, self._entries[author]) for bucket in buckets for author in self._buckets[bucket])
+
+    def outside(self, buckets: set[int]) -> Iterator[tuple[bytes, Entry]]:
+        """The entries of all other buckets."""
+        self._refresh()
+        for bucket, authors in enumerate(self._buckets):
+            if bucket not in buckets:
+                for author in authors:
+                    yield author, self._entries[author]
 
     def _settle(self) -> set[int]:
         """Moves changed authors in and out of their buckets; gives the buckets to be hashed again."""

@@ -13,7 +13,8 @@ nothing to others. The proofs are sealed under the Diffie-Hellman secret alone, 
 
 Invariants: the transcript holds the roles, the version, both transport peer ids, nonces and ephemerals, and then
 each proof; an unknown chain, a false proof and a peer that is not admitted get one answer, after the same work;
-a machine that raised or refused takes nothing more. Randomness is an argument and must never be used twice.
+a machine that raised or refused takes nothing more. Who may read beside holding the chain's key is asked outside, once
+the peer has proven its node key. Randomness is an argument and must never be used twice.
 This file knows no transport, no store and no message of sync.
 """
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -47,20 +49,24 @@ _CONTEXT: Final = "walytis/sync/1"
 _REFUSAL: Final = bytes(_PROOF_BYTES)
 _ONCE: Final = bytes(12)  # the nonce of keys that seal one proof each
 
-Admits = Callable[[bytes], bool]
-"""Whether a peer with this node key (32 bytes) may read the chain, now."""
-
-
-def admits_all(_node_key: bytes) -> bool:
-    """The admission of chains whose key is the only right to read."""
-    return True
-
 
 class Candidate(NamedTuple):
-    """A chain that a responder holds."""
+    """A chain that a responder holds.
+
+    Attributes:
+        keys: Its keys.
+        is_asked: Whether it is asked of each peer if it may read; else the chain's key is the only right to read.
+    """
 
     keys: ChainKeys
-    admits: Admits = admits_all
+    is_asked: bool = False
+
+
+class Asked(NamedTuple):
+    """What is to be asked: whether the holder of a node key (32 bytes), which is proven, may read a chain, now."""
+
+    chain_id: BlockId
+    node_key: bytes
 
 
 class Ends(NamedTuple):
@@ -82,11 +88,12 @@ class Session(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What to do after a frame: send `send` if there is any, then use the session, or close if it was refused."""
+    """What to do next: send `send` if there is any, then use the session, close if it was refused, or `answer` `asks`."""
 
     send: bytes = b""
     session: Session | None = None
     refused: Reason | None = None
+    asks: Asked | None = None
 
 
 class Initiator:
@@ -97,14 +104,15 @@ class Initiator:
         chain: The chain that is meant.
         ends: The transport's peer ids: `initiator` is this end.
         entropy: 64 random bytes, never used before.
-        admits: Whether the responder may read the chain.
+        is_asked: Whether it is asked if the responder may read the chain.
     """
 
-    def __init__(self, node: Signer, chain: ChainKeys, ends: Ends, entropy: bytes, admits: Admits = admits_all) -> None:
+    def __init__(self, node: Signer, chain: ChainKeys, ends: Ends, entropy: bytes, *, is_asked: bool = False) -> None:
         self._core = _Core(node, ends, entropy)
         self._chain = chain
-        self._admits = admits
+        self._is_asked = is_asked
         self._next: Callable[[bytes], Step] = self._on_hello
+        self._admit: Callable[[bool], Step] = _not_asked
         self.hello = self._core.hello
 
     def receive(self, frame: bytes) -> Step:
@@ -117,6 +125,11 @@ class Initiator:
         """
         step, self._next = self._next, _closed
         return step(frame)
+
+    def answer(self, is_admitted: bool) -> Step:
+        """Takes the answer to what a step asked. Raises `RemoteError` for a responder that may not read."""
+        admit, self._admit = self._admit, _not_asked
+        return admit(is_admitted)
 
     def _on_hello(self, frame: bytes) -> Step:
         core = self._core
@@ -134,10 +147,18 @@ class Initiator:
             raise UnavailableError("the peer does not open this chain to this node")
         name, node_key, signature = _split(proof)
         named = core.names(self._chain, "responder", name)
-        if not (core.is_proven(node_key, name, signature, "responder") and named and self._admits(node_key)):
+        if not (core.is_proven(node_key, name, signature, "responder") and named):
             raise RemoteError(Reason.BAD_PROOF)
         core.extend(proof)
-        return Step(session=core.session(self._chain, node_key, "initiator"))
+        if not self._is_asked:
+            return self._open(node_key, True)
+        self._admit = partial(self._open, node_key)
+        return Step(asks=Asked(self._chain.chain_id, node_key))
+
+    def _open(self, node_key: bytes, is_admitted: bool) -> Step:
+        if not is_admitted:
+            raise RemoteError(Reason.BAD_PROOF)
+        return Step(session=self._core.session(self._chain, node_key, "initiator"))
 
 
 class Responder:
@@ -154,6 +175,7 @@ class Responder:
         self._core = _Core(node, ends, entropy)
         self._candidates = candidates
         self._next: Callable[[bytes], Step] = self._on_hello
+        self._admit: Callable[[bool], Step] = _not_asked
 
     def receive(self, frame: bytes) -> Step:
         """Takes the initiator's next frame. A refusal is a step too: its answer is sent before closing.
@@ -164,6 +186,11 @@ class Responder:
         """
         step, self._next = self._next, _closed
         return step(frame)
+
+    def answer(self, is_admitted: bool) -> Step:
+        """Takes the answer to what a step asked. A refusal is as any other."""
+        admit, self._admit = self._admit, _not_asked
+        return admit(is_admitted)
 
     def _on_hello(self, frame: bytes) -> Step:
         self._core.meet(ours_first=False, theirs=frame)
@@ -179,13 +206,22 @@ class Responder:
         name, node_key, signature = _split(proof)
         found = self._find(name)
         proven = core.is_proven(node_key, name, signature, "initiator")
-        if found is None or not proven or not found.admits(node_key):
+        if found is None or not proven:
             return Step(core.seal("responder", _REFUSAL), refused=Reason.BAD_PROOF)
         core.extend(proof)
-        answer = core.prove(found.keys, "responder")
+        if not found.is_asked:
+            return self._open(found.keys, node_key, True)
+        self._admit = partial(self._open, found.keys, node_key)
+        return Step(asks=Asked(found.keys.chain_id, node_key))
+
+    def _open(self, chain: ChainKeys, node_key: bytes, is_admitted: bool) -> Step:
+        core = self._core
+        if not is_admitted:
+            return Step(core.seal("responder", _REFUSAL), refused=Reason.BAD_PROOF)
+        answer = core.prove(chain, "responder")
         sealed = core.seal("responder", answer)
         core.extend(answer)
-        return Step(sealed, core.session(found.keys, node_key, "responder"))
+        return Step(sealed, core.session(chain, node_key, "responder"))
 
     def _find(self, name: bytes) -> Candidate | None:
         found = None
@@ -197,6 +233,10 @@ class Responder:
 
 def _closed(_frame: bytes) -> Step:
     raise ClosedError("this handshake is over")
+
+
+def _not_asked(_is_admitted: bool) -> Step:
+    raise ClosedError("this handshake waits for no answer")
 
 
 def _split(proof: bytes) -> tuple[bytes, bytes, bytes]:

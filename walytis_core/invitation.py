@@ -1,4 +1,4 @@
-"""Invitations: the URI that is handed on, and the record by which its issuer honours it.
+"""Invitations: the URI that is handed on.
 
 Theory (docs/spec/invitation.md): `walytis:` and the base32 of compact bytes: version, length, fields, checksum.
 Base32, because an invitation is read from QR codes (upper case fits their alphanumeric mode), screens and mail: case
@@ -6,8 +6,8 @@ does not matter and nothing needs escaping. The seed in it proves to the issuer 
 secret is never in it.
 
 Invariants: `Invitation.parse(str(invitation)) == invitation`; a URI is taken whole, or refused with what is wrong and
-what to do; no `repr` shows a seed, `str(invitation)` does on purpose; `judge` alone says who may use an invitation.
-Addresses are text of the transport: this file only writes the common ones short, and knows no clock.
+what to do; no `repr` shows a seed, `str(invitation)` does on purpose. Addresses are text of the transport: this file only
+writes the common ones short. By what its issuer honours it is in `invitation_record.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Final
 
-from walytis_core import cbor
 from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, BlockId
-from walytis_core.errors import InvalidInputError, JoinError, RemoteError, StorageError
+from walytis_core.errors import InvalidInputError, JoinError
 from walytis_core.limits import Limits
 from walytis_core.seals import derive
 
@@ -31,14 +29,13 @@ NODE_KEY_BYTES: Final = 32
 MAX_NAME_BYTES: Final = 32  # with one address of a common form, a URI stays under 300 characters
 MAX_ADDRESSES: Final = 8
 MAX_ADDRESS_BYTES: Final = 255
-MAX_USES: Final = 1024  # each is remembered with its node key; who wants more leaves the number open
 SCHEME: Final = "walytis:"
 _VERSION: Final = 1
 _MAX_URI: Final = 8192
 _HEAD_BYTES: Final = 3  # version and length: the same in every version, as is the checksum
 _CHECK_BYTES: Final = 4
 _EXPIRY_BYTES: Final = 5
-_MAX_EXPIRES: Final = Limits.max_time_ms // 1000
+MAX_EXPIRES: Final = Limits.max_time_ms // 1000
 _HAS_SEED, _HAS_EXPIRY = 1, 2
 
 
@@ -84,15 +81,13 @@ class Invitation:
     name: str = ""
 
     def __post_init__(self) -> None:
-        _require(
-            len(self.chain_id) == CID_BYTES and self.chain_id[:4] == DAG_CBOR_PREFIX, "the chain id is no block id"
-        )
-        _require(len(self.issuer) == NODE_KEY_BYTES, f"a node key has {NODE_KEY_BYTES} bytes")
-        _require(self.seed is None or len(self.seed) == SEED_BYTES, f"a seed has {SEED_BYTES} bytes")
-        _require(self.expires is None or 0 <= self.expires <= _MAX_EXPIRES, "the expiry is out of range")
-        _require(_is_name(self.name), f"a suggested name is printable and has at most {MAX_NAME_BYTES} bytes of UTF-8")
-        _require(len(self.addresses) <= MAX_ADDRESSES, f"at most {MAX_ADDRESSES} addresses")
-        _require(all(map(_is_address, self.addresses)), f"an address is ASCII of 1 to {MAX_ADDRESS_BYTES} bytes")
+        require(len(self.chain_id) == CID_BYTES and self.chain_id[:4] == DAG_CBOR_PREFIX, "the chain id is no block id")
+        require(len(self.issuer) == NODE_KEY_BYTES, f"a node key has {NODE_KEY_BYTES} bytes")
+        require(self.seed is None or len(self.seed) == SEED_BYTES, f"a seed has {SEED_BYTES} bytes")
+        require(self.expires is None or 0 <= self.expires <= MAX_EXPIRES, "the expiry is out of range")
+        require(_is_name(self.name), f"a suggested name is printable and has at most {MAX_NAME_BYTES} bytes of UTF-8")
+        require(len(self.addresses) <= MAX_ADDRESSES, f"at most {MAX_ADDRESSES} addresses")
+        require(all(map(_is_address, self.addresses)), f"an address is ASCII of 1 to {MAX_ADDRESS_BYTES} bytes")
 
     @property
     def id(self) -> bytes:
@@ -122,7 +117,8 @@ class Invitation:
         return f"Invitation(chain={chain}, issuer={issuer}..., name={self.name!r}, expires={self.expires})"
 
 
-def _require(holds: bool, message: str) -> None:
+def require(holds: bool, message: str) -> None:
+    """Raises `InvalidInputError` with the message where something does not hold."""
     if not holds:
         raise InvalidInputError(message)
 
@@ -169,7 +165,7 @@ def _base32(data: bytes) -> str:
 
 def _unarmour(text: str) -> bytes:
     """The bytes of a URI whose length and checksum hold."""
-    _require(len(text) <= _MAX_URI, "not an invitation: too long")
+    require(len(text) <= _MAX_URI, "not an invitation: too long")
     text = "".join(text.split()).lower()
     if not text.startswith(SCHEME):
         raise InvalidInputError("not an invitation", hint=f"An invitation is one long word that begins with {SCHEME}")
@@ -306,101 +302,3 @@ def _key_of(peer: str) -> bytes | None:
         number = number * 58 + _BASE58.index(letter)
     key = number.to_bytes(size + 2, "big")[-NODE_KEY_BYTES:]
     return key if _peer_id(key) == peer else None
-
-
-# --- the issuer's record -----------------------------------------------------------------------------------------
-
-
-class JoinRefusal(StrEnum):
-    """Why an issuer refuses a joiner. All but the first are told only to those who proved the invitation's seed."""
-
-    NOT_HONOURED = "the invitation is not honoured here"
-    USED = "the invitation was used already"
-    EXPIRED = "the invitation has expired"
-    REVOKED = "the invitation was revoked"
-    NOT_NOW = "the inviter cannot let anyone in now"
-
-
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
-class InvitationRecord:
-    """What the issuer keeps of an invitation.
-
-    Attributes:
-        id: `Invitation.id`.
-        seed: Its seed.
-        uses: How many node keys may use it, 1 to `MAX_USES`; None for any number.
-        expires: Seconds since the epoch from which on it is not honoured.
-        write: Whether a joiner may write, on a chain with listed writers.
-        revoked: Taken back by its issuer.
-        used_by: The node keys that used it; not kept when any number may.
-    """
-
-    id: bytes
-    seed: bytes
-    uses: int | None = 1
-    expires: int | None = None
-    write: bool = True
-    revoked: bool = False
-    used_by: frozenset[bytes] = frozenset()
-
-    def __post_init__(self) -> None:
-        _require(len(self.id) == ID_BYTES and len(self.seed) == SEED_BYTES, "an id and a seed have 16 bytes each")
-        _require(self.uses is None or 1 <= self.uses <= MAX_USES, f"uses is 1 to {MAX_USES}, or None for any number")
-        _require(self.expires is None or 0 <= self.expires <= _MAX_EXPIRES, "the expiry is out of range")
-
-    def used(self, node_key: bytes) -> InvitationRecord:
-        """The record once `node_key` has used it; the same for a retry. Kept durably before anything is granted."""
-        if self.uses is None or node_key in self.used_by:
-            return self
-        return replace(self, used_by=self.used_by | {node_key})
-
-    def encode(self) -> bytes:
-        """The record as bytes for the store; they hold the seed."""
-        used_by: list[cbor.Value] = [*sorted(self.used_by)]
-        return cbor.encode([1, self.id, self.seed, self.uses, self.expires, self.write, self.revoked, used_by])
-
-    @classmethod
-    def decode(cls, data: bytes) -> InvitationRecord:
-        """Reads what `encode` wrote. Raises `StorageError` when it is something else."""
-        try:
-            value = cbor.decode(data, max_bytes=64 * MAX_USES, max_depth=2)
-        except RemoteError as error:
-            raise StorageError("the record of an invitation cannot be read") from error
-        match value:
-            case [
-                1,
-                bytes(id),
-                bytes(seed),
-                int() | None as uses,
-                int() | None as end,
-                bool(write),
-                bool(gone),
-                list(keys),
-            ]:
-                used_by = frozenset(key for key in keys if isinstance(key, bytes))
-                return cls(id=id, seed=seed, uses=uses, expires=end, write=write, revoked=gone, used_by=used_by)
-            case _:
-                raise StorageError("the record of an invitation is of another version")
-
-    def __repr__(self) -> str:
-        used = f"{len(self.used_by)}/{self.uses or 'any'}"
-        return f"InvitationRecord({self.id.hex()[:8]}, used={used}, expires={self.expires}, revoked={self.revoked})"
-
-
-def judge(record: InvitationRecord, node_key: bytes, now: int) -> JoinRefusal | None:
-    """Whether a node may use an invitation now; None means yes.
-
-    A use belongs to a node key, which may come back after a cut; nobody may once it is revoked or has expired.
-
-    Args:
-        record: What the issuer kept.
-        node_key: The joiner's, proven.
-        now: Seconds since the epoch, by the issuer's clock.
-    """
-    if record.revoked:
-        return JoinRefusal.REVOKED
-    if record.expires is not None and now >= record.expires:
-        return JoinRefusal.EXPIRED
-    if record.uses is not None and node_key not in record.used_by and len(record.used_by) >= record.uses:
-        return JoinRefusal.USED
-    return None

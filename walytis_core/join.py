@@ -5,64 +5,45 @@ Invariant: a join that fails or is cancelled leaves nothing behind.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import trio
 
+from walytis_core.admission import ask_to_join
 from walytis_core.chain import Chain
 from walytis_core.errors import ClosedError, JoinError, NotFoundError, UnavailableError, WalytisError
 from walytis_core.events import Change, Progress, Synced
 from walytis_core.invitation import Invitation
 from walytis_core.joining import Grant
 from walytis_core.pending import Pending
-from walytis_core.signer import Ed25519Signer, Signer
-
-T = TypeVar("T")
+from walytis_core.registry import OwnKey, Registry
+from walytis_core.service import Service
 
 _RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-class Home(Protocol):
-    """What a join needs of its node."""
-
-    async def ask_issuer(self, ticket: Invitation, author: Signer) -> tuple[Grant, str]:
-        """Asks the issuer to be let in; gives the grant and the issuer's peer id."""
-        ...
-
-    def adopt(self, grant: Grant, issuer: str, name: str, seed: bytes | None, signer: Signer | None) -> Chain:
-        """Adds the chain of a grant: all of it, or nothing."""
-        ...
-
-    def introduce(self, chain: Chain, peer: str, addresses: Sequence[str]) -> None:
-        """A peer of this chain is known."""
-        ...
-
-    async def run_in_thread(self, job: Callable[[], T]) -> T:
-        """Runs a job in a worker thread."""
-        ...
-
-    def delete_chain(self, chain: Chain) -> None:
-        """Removes a chain."""
-        ...
-
-
 class Join:
-    """A join under way; runs in the loop."""
+    """A join under way; runs in the loop.
 
-    def __init__(self, home: Home, ticket: Invitation, name: str | None, signer: Signer | None) -> None:
+    Args:
+        registry: Takes the chain in.
+        service: The node on the network.
+        ticket: The invitation.
+        name: The chain's name here; None for the suggested one.
+        key: The node is to write the chain with it.
+    """
+
+    def __init__(self, registry: Registry, service: Service, ticket: Invitation, name: str | None, key: OwnKey) -> None:
         self.pending = Pending[Chain](on_cancel=self._undo)
-        self._home = home
+        self._registry = registry
+        self._service = service
         self._ticket = ticket
         self._name = name
-        self._given = signer
-        self._seed = None if signer else os.urandom(32)
-        self._author = signer or Ed25519Signer(self._seed or b"")
+        self._key = key
         self._chain: Chain | None = None
         self._adopting = threading.Lock()
         self._is_undone = False
@@ -73,9 +54,9 @@ class Join:
             grant, peer = await self._ask()
             if self.pending.done():
                 return
-            chain = await self._home.run_in_thread(partial(self._adopt, grant, peer))
+            chain = await self._service.shared.workers.run(partial(self._adopt, grant, peer))
             self._watch(chain, peer, grant.blocks)
-            self._home.introduce(chain, peer, self._ticket.addresses)
+            self._service.introduce(chain.id, peer, self._ticket.addresses)
         except WalytisError as error:
             self.pending.fail(error)
 
@@ -85,7 +66,7 @@ class Join:
             if not tries:
                 self.pending.report(0, 0, "asking the inviter")
             try:
-                return await self._home.ask_issuer(self._ticket, self._author)
+                return await self._ask_once()
             except UnavailableError as error:
                 self.pending.report(0, 0, f"waiting for the inviter to come online: {error}")
             await trio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
@@ -93,6 +74,11 @@ class Join:
             if self._ticket.expires is not None and self._ticket.expires <= time.time():
                 raise JoinError("the invitation expired while the inviter was away")
         raise ClosedError("the join was cancelled")
+
+    async def _ask_once(self) -> tuple[Grant, str]:
+        shared, author = self._service.shared, self._key.signer
+        peer = await self._service.connect(self._ticket.addresses)
+        return await ask_to_join(shared.network, peer, self._ticket, shared.node, author), peer
 
     def _watch(self, chain: Chain, issuer: str, known: int) -> None:
         """Resolves the join at the first sync with the issuer."""
@@ -113,8 +99,7 @@ class Join:
         with self._adopting:
             if self._is_undone:
                 raise ClosedError("the join was cancelled")
-            name = self._name or grant.name
-            self._chain = self._home.adopt(grant, peer, name, self._seed, self._given)
+            self._chain = self._registry.adopt(grant, peer, self._name or grant.name, self._key)
             return self._chain
 
     def _undo(self) -> None:
@@ -124,4 +109,4 @@ class Join:
             chain, self._chain = self._chain, None
         if chain is not None:
             with suppress(NotFoundError, ClosedError):  # its user was quicker, or the node has ended
-                self._home.delete_chain(chain)
+                self._registry.delete(chain)

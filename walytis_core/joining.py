@@ -34,7 +34,8 @@ from walytis_core import cbor
 from walytis_core.block import Block, decode, is_genuine
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError
-from walytis_core.invitation import ID_BYTES, NODE_KEY_BYTES, Invitation, JoinRefusal, suggest_name
+from walytis_core.invitation import ID_BYTES, NODE_KEY_BYTES, Invitation, suggest_name
+from walytis_core.invitation_record import JoinRefusal
 from walytis_core.limits import Limits
 from walytis_core.seals import SECRET_BYTES, TAG_BYTES, ChainSecret, derive
 from walytis_core.signer import AUTHOR_BYTES, MULTIKEY_PREFIX, SIGNATURE_BYTES, Signer, is_author_key, is_signed

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from walytis_core.block import Block
 from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import Reason, RemoteError
-from walytis_core.frontier import Entry, Frontier, bucket_of
+from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, Why
 from walytis_core.store.port import ChainStore, Held, Row
@@ -81,9 +81,13 @@ class Link:
         """
         self.theirs = {author: entry.seq for author, entry in theirs.items()}
         if scope is not None:
-            within = set(scope)
-            self.theirs.update((author, own[author].seq) for author in own if bucket_of(author) not in within)
+            self.theirs.update((author, entry.seq) for author, entry in own.outside(set(scope)))
+        awaited = {
+            author: entry.fork - 1 for author, entry in theirs.items() if entry.is_awaited and entry.fork is not None
+        }
+        self.theirs.update(awaited)
         lacking = [author for author, entry in own.items() if entry.seq > self.theirs.get(author, -1)]
+        lacking.extend(awaited.keys() - lacking)
         numbers = [held.next_number(author, self.theirs.get(author, -1)) for author in lacking]
         self.cursor = min((number for number in numbers if number is not None), default=held.last + 1) - 1
         self.is_live = False

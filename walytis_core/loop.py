@@ -147,7 +147,8 @@ class Loop:
             self._is_over = True
 
     def _drain(self) -> None:
-        while self._posted:
+        # what comes meanwhile waits: who posts without end must not hold the loop up
+        for _ in range(len(self._posted)):
             if self._is_over:  # what still comes before the thread's end has nothing left to work on
                 self._posted.clear()
                 return

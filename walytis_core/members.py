@@ -5,23 +5,25 @@ One pure machine, the only place where a block becomes a member. Invariants, aft
 - members are causally closed, and each passed `rules.judge`;
 - `heads` are the folded members that no folded member names; `frontier` counts each author's blocks below its fork;
 - the folded set is a function of the set of genuine blocks and proofs seen, not of their order: a block by an author
-  that forked, at or above the fork (a *candidate*), is taken only together with a block that needs it.
+  that forked, at or above the fork (a *candidate*), is folded only together with a block that needs it, and taken
+  then, or `ahead` of it.
 
 Rules for editing this file: forks found in a batch freeze the author at once, so that no more of it is taken, but what
-leaves the folded set is judged in `settle`, on committed members; nothing here may depend on the peer.
+leaves the folded set is judged in `settle`, on committed members; nothing but budgets may depend on the peer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from walytis_core.ahead import Ahead
 from walytis_core.block import Block, Draft, Place, create, decode
 from walytis_core.cid import BlockId
 from walytis_core.dag import merge_heads, topological
 from walytis_core.errors import NotAllowedError, Reason, RemoteError
 from walytis_core.forks import proof_of, to_refold, to_unfold
 from walytis_core.frontier import Entry, Frontier
+from walytis_core.intake import Batch, Outcome, UnreadableError
 from walytis_core.limits import Limits
 from walytis_core.parking import Budget, Parked, Parking
 from walytis_core.policy import ADMIT, Genesis, read_admit
@@ -29,56 +31,6 @@ from walytis_core.refusals import Refusals
 from walytis_core.rules import Admitted, judge
 from walytis_core.signer import Signer
 from walytis_core.store.port import Commit, Held, Meta, Proof
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a batch came to; `commit` is to be stored before anything is said about it."""
-
-    taken: list[Block] = field(default_factory=list)
-    refold: list[BlockId] = field(default_factory=list)
-    rejected: list[tuple[BlockId, Reason, str]] = field(default_factory=list)
-    parked: int = 0
-
-    @property
-    def commit(self) -> Commit:
-        """The transaction for this batch."""
-        return Commit(blocks=tuple(self.taken), refold=tuple(self.refold))
-
-
-class _UnreadableError(Exception):
-    """The bytes of a member that a rule reads are set aside as corrupt. Never leaves this file."""
-
-    def __init__(self, id: BlockId) -> None:
-        super().__init__(f"the bytes of block {id.short} are set aside")
-        self.id = id
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch in work: metas of members, committed or staged; ids found to be of none; and blocks taken so far."""
-
-    held: Held
-    metas: dict[bytes, Meta]
-    absent: set[BlockId]
-    staged: dict[BlockId, Block] = field(default_factory=dict)
-    outcome: Outcome = field(default_factory=Outcome)
-
-    def look_up(self, ids: Iterable[BlockId]) -> None:
-        """Finds out at once which of these are members."""
-        new = [id for id in ids if id not in self.metas and id not in self.absent]
-        if new:
-            self.metas.update(self.held.metas(new))
-            self.absent.update(id for id in new if id not in self.metas)
-
-    def stage(self, block: Block) -> None:
-        """Takes a block in: for those behind it, it is a member."""
-        self.staged[block.id] = block
-        self.metas[block.id] = Meta(0, block.author, block.seq, block.height, block.type, True)
-
-    def unstage(self, id: BlockId) -> None:
-        """Takes it out again."""
-        del self.staged[id], self.metas[id]
 
 
 class Members:
@@ -100,6 +52,7 @@ class Members:
         self.heads = {id: meta.height for id, meta in _in_order(held, held.heads())}
         self.requeued: list[tuple[Block, str]] = []
         self._refused = Refusals()
+        self._ahead = Ahead(genesis.policy.writers, self.frontier, self.frozen, self.parking)
         self._unsettled: dict[bytes, tuple[Proof, int | None]] = {}
         for author, seq, id in held.tips():
             self._count_author(held, author, seq, id)
@@ -109,14 +62,15 @@ class Members:
     def ingest(self, blocks: Iterable[tuple[Block, str]], held: Held) -> Outcome:
         """Takes genuine blocks, with the peer that sent each, as far as they belong to the chain."""
         todo = list(blocks)
-        named = {id for block, _ in todo for id in block.ancestors_named}.difference(block.id for block, _ in todo)
+        named = {id for block, _ in todo for id in block.ancestors_named} - {block.id for block, _ in todo}
         metas = held.metas(named)
-        batch = _Batch(held, metas, named.difference(metas))
+        batch = Batch(held, metas, named.difference(metas))
         todo.reverse()
         while todo:
             block, peer = todo.pop()
             again = self._consider(block, peer, batch)
-            todo.extend((parked.block, parked.peer) for parked in reversed(again))
+            if again:
+                todo.extend((parked.block, parked.peer) for parked in reversed(again))
         return batch.outcome
 
     def refuse(self, id: BlockId, reason: Reason, peer: str, outcome: Outcome) -> None:
@@ -130,48 +84,85 @@ class Members:
             self._refused.witness(parked.block)
             outcome.rejected.append((parked.block.id, Reason.BAD_ANCESTOR, parked.peer))
 
+    def awaited(self) -> dict[bytes, Entry]:
+        """The candidates that blocks wait for, with all below them: the highest of each author, with its fork."""
+        return {author: Entry(top.seq, top.id, self.frozen[author]) for author, top in self._ahead.awaited()}
+
     def healed(self, id: BlockId) -> None:
         """The bytes of a member are there again: what waited for them is to be considered again."""
         self.requeued.extend((parked.block, parked.peer) for parked in self.parking.arrived(id))
 
-    def _consider(self, block: Block, peer: str, batch: _Batch) -> list[Parked]:
+    def _consider(self, block: Block, peer: str, batch: Batch) -> list[Parked]:
         """Takes, parks or refuses one block. Returns the parked ones that are to be considered again."""
-        if block.id in batch.staged or block.id in self.parking or block.id in self._refused:
+        if block.id in batch.staged or block.id in self._refused:
             return []
+        if block.id in self.parking:
+            if not self._may_go_ahead(block, peer):
+                return []
+            self.parking.take(block.id)
         if self._may_be_member(block) and self._is_member(block.id, batch):
             return []
         if block.chain != self.genesis.id:
             self.refuse(block.id, Reason.WRONG_CHAIN, peer, batch.outcome)
             return []
         self._look_for_fork(block, batch)
-        if self._is_candidate(block):
-            if self.parking.park(block, (), peer) is not None:
-                batch.outcome.rejected.append((block.id, Reason.FROZEN, peer))
-                return []
-            batch.outcome.parked += 1
-            return self.parking.arrived(block.id)
+        if self._ahead.is_candidate(block):
+            return self._consider_candidate(block, peer, batch)
         chained, lacks = self._closure(block, batch)
         if lacks:
             self._park(block, lacks, peer, batch)
             return []
-        if self._unsettled and any(one.author in self._unsettled for one in chained):
+        if chained and self._unsettled and any(one.author in self._unsettled for one in chained):
             self.requeued.append((block, peer))  # the proof is stored before a second block at one place
+            return []
+        ahead = batch.outcome.ahead
+        if ahead and any(id in ahead for one in (*chained, block) for id in one.ancestors_named):
+            self.requeued.append((block, peer))  # only what is stored can be brought back into the folded set
             return []
         return self._take_chained([*chained, block], peer, batch)
 
-    def _park(self, block: Block, lacks: set[BlockId], peer: str, batch: _Batch) -> None:
+    def _consider_candidate(self, block: Block, peer: str, batch: Batch) -> list[Parked]:
+        """Takes a candidate ahead of who waits for its branch; parks it otherwise."""
+        is_awaited = self._ahead.is_awaited(block, batch)
+        if is_awaited:
+            self._ahead.expect(block)
+            _, lacks = self._closure(block, batch)
+            if lacks:
+                self._park(block, lacks, peer, batch)
+                batch.outcome.parked += block.id not in self.parking  # no room: its branch is pulled all the same
+                return []
+        may_go_ahead = self._may_go_ahead(block, peer)
+        if may_go_ahead:
+            batch.look_up(block.ancestors_named)
+            may_go_ahead = all(id in batch.metas for id in block.ancestors_named)
+        if (is_awaited or not may_go_ahead) and self.parking.park(block, (), peer) is None:
+            batch.outcome.parked += 1
+            return self.parking.arrived(block.id)
+        if may_go_ahead:
+            self._ahead.took(block, peer)
+            return self._take_chained([block], peer, batch, self._set_ahead)
+        batch.outcome.rejected.append((block.id, Reason.FROZEN, peer))
+        return []
+
+    def _park(self, block: Block, lacks: set[BlockId], peer: str, batch: Batch) -> None:
         if any(id in self._refused for id in lacks):
             self._refused.witness(block)
             self.refuse(block.id, Reason.BAD_ANCESTOR, peer, batch.outcome)
             return
+        held = len(self.parking)
         no_room = self.parking.park(block, lacks, peer)
         if no_room is None:
             batch.outcome.parked += 1
+            if len(self.parking) <= held:  # idle blocks made room for it: it may need them
+                self.parking.take(block.id)
+                self.parking.park(block, self._closure(block, batch)[1], peer)
         else:
-            batch.outcome.rejected.append((block.id, no_room, peer))
+            batch.outcome.rejected.append(
+                (block.id, Reason.FROZEN if self._ahead.is_candidate(block) else no_room, peer)
+            )
 
-    def _closure(self, block: Block, batch: _Batch) -> tuple[list[Block], set[BlockId]]:
-        """The parked candidates that this block needs, parents first, and the ids that are missing altogether."""
+    def _closure(self, block: Block, batch: Batch) -> tuple[list[Block], set[BlockId]]:
+        """The parked candidates that this block needs, parents first; or the ids that are missing altogether, if any."""
         lacks: set[BlockId] = set()
         chained: dict[BlockId, Block] = {}
         todo = [id for id in block.ancestors_named if id not in batch.metas]
@@ -185,23 +176,30 @@ class Members:
             if id in chained or self._is_member(id, batch):
                 continue
             parked = self.parking.parked.get(id)
-            if parked is None or not self._is_candidate(parked.block):
+            if parked is None or not self._ahead.is_candidate(parked.block):
                 lacks.add(id)
                 continue
             chained[id] = parked.block
             todo.extend(parked.block.ancestors_named)
-        if not chained:
+        if lacks or not chained:
             return [], lacks
         order = topological({id: one.ancestors_named for id, one in chained.items()})  # heights are not judged yet
         return [chained[id] for id in order], lacks
 
-    def _take_chained(self, blocks: list[Block], peer: str, batch: _Batch) -> list[Parked]:
-        """Takes a block with the candidates it needs, all or none. The last one is the block itself."""
+    def _take_chained(
+        self, blocks: list[Block], peer: str, batch: Batch, count: Callable[[Block, Batch], None] | None = None
+    ) -> list[Parked]:
+        """Takes a block with the candidates it needs, all or none. The last one is the block itself.
+
+        Args:
+            count: Counts each as a member; as a folded one unless given.
+        """
+        count = count or self._add
         taken: list[Block] = []
         for block in blocks:
             try:
                 reason = judge(block, self.genesis, batch.metas, self._admitted(batch))
-            except _UnreadableError as error:
+            except UnreadableError as error:
                 for one in taken:
                     batch.unstage(one.id)
                 self._park(blocks[-1], {error.id}, peer, batch)
@@ -222,12 +220,12 @@ class Members:
         for block in taken:
             if self.parking.parked:
                 self.parking.take(block.id)
-            self._add(block, batch)
+            count(block, batch)
             if self.parking.parked:
                 again.extend(self.parking.arrived(block.id))
         return again
 
-    def _add(self, block: Block, batch: _Batch) -> None:
+    def _add(self, block: Block, batch: Batch) -> None:
         """Counts a block as a folded member."""
         named = block.ancestors_named
         if self.unfolded:
@@ -235,25 +233,32 @@ class Members:
         for id in named:
             self.heads.pop(id, None)
         self.heads[block.id] = block.height
-        if not self._is_candidate(block):
+        if not self._ahead.is_candidate(block):
             self.frontier.put(block.author, Entry(block.seq, block.id, self.frozen.get(block.author)))
             proof = self._refused.of_stranger(block.author)
             if proof is not None:
                 self._freeze(proof)
         batch.outcome.taken.append(block)
 
-    def _refold(self, named: Collection[BlockId], batch: _Batch) -> None:
+    def _set_ahead(self, block: Block, batch: Batch) -> None:
+        """Counts a block as a member outside the folded set."""
+        self.unfolded.add(block.id)
+        batch.outcome.taken.append(block)
+        batch.outcome.ahead[block.id] = None
+
+    def _refold(self, named: Collection[BlockId], batch: Batch) -> None:
         """Brings back the unfolded members that a folded block names, directly or not."""
         back = to_refold(batch.held, self.unfolded, named)
         self.unfolded.difference_update(back)
         batch.outcome.refold.extend(back)
-        for id, encoded in batch.held.encoded(back).items():
-            for parent in decode(encoded, BlockId(id)).ancestors_named:
-                self.heads.pop(parent, None)
+        for at in range(0, len(back), Limits.max_blocks_per_frame):  # a branch may be long
+            for id, encoded in batch.held.encoded(back[at : at + Limits.max_blocks_per_frame]).items():
+                for parent in decode(encoded, BlockId(id)).ancestors_named:
+                    self.heads.pop(parent, None)
 
     # --- forks ---------------------------------------------------------------------------------------------------
 
-    def _look_for_fork(self, block: Block, batch: _Batch) -> None:
+    def _look_for_fork(self, block: Block, batch: Batch) -> None:
         """Freezes the author when another genuine block of its stands at the same seq."""
         entry = self.frontier.get(block.author)
         if self.frozen.get(block.author, block.seq + 1) <= block.seq:
@@ -264,7 +269,7 @@ class Members:
         if other is not None and other.id != block.id and other.chain is not None:
             self._freeze(proof_of(block, other))
 
-    def _member_at(self, author: bytes, seq: int, batch: _Batch) -> Block | None:
+    def _member_at(self, author: bytes, seq: int, batch: Batch) -> Block | None:
         for staged in batch.staged.values():
             if staged.author == author and staged.seq == seq:
                 return staged
@@ -358,7 +363,7 @@ class Members:
         drafts = list(drafts)
         for draft in drafts:
             _check_draft(draft)
-        batch = _Batch(held, {}, set())
+        batch = Batch(held, {}, set())
         for draft in drafts:
             block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
             if block.seq <= 1:  # the author's first, or the founder's; the next ones are right by the way they are made
@@ -367,12 +372,12 @@ class Members:
             self._add(block, batch)
         return batch.outcome
 
-    def _check_own(self, block: Block, batch: _Batch) -> None:
+    def _check_own(self, block: Block, batch: Batch) -> None:
         reason = judge(block, self.genesis, self._metas(block.ancestors_named, batch), self._admitted(batch))
         if reason is not None:
             raise NotAllowedError(f"this key may not write to the chain: {reason.value}")
 
-    def _next_place(self, author: bytes, batch: _Batch, start: BlockId | None, shunned: Collection[BlockId]) -> Place:
+    def _next_place(self, author: bytes, batch: Batch, start: BlockId | None, shunned: Collection[BlockId]) -> Place:
         if author in self.frozen:
             raise NotAllowedError(
                 "this key has forked: two blocks carry the same seq, so it can write no more",
@@ -393,15 +398,18 @@ class Members:
 
     # --- small questions -----------------------------------------------------------------------------------------
 
-    def _is_candidate(self, block: Block) -> bool:
-        return block.author in self.frozen and block.seq >= self.frozen[block.author]
+    def _may_go_ahead(self, block: Block, peer: str) -> bool:
+        """Whether this is a candidate that may be taken outside the folded set. Its proof is stored first."""
+        if not self._ahead.tops or not self._ahead.is_candidate(block) or block.author in self._unsettled:
+            return False
+        return self._ahead.allows(block, peer)
 
     def _may_be_member(self, block: Block) -> bool:
         """Whether the frontier leaves it open that this block is held: spares a look-up for nearly every new one."""
         entry = self.frontier.get(block.author)
         return block.author in self.frozen or (entry is not None and block.seq <= entry.seq)
 
-    def _is_member(self, id: BlockId, batch: _Batch) -> bool:
+    def _is_member(self, id: BlockId, batch: Batch) -> bool:
         if id in batch.metas:
             return True
         if id in batch.absent:
@@ -409,18 +417,18 @@ class Members:
         batch.metas.update(batch.held.metas((id,)))
         return id in batch.metas
 
-    def _metas(self, ids: Collection[BlockId], batch: _Batch) -> Mapping[bytes, Meta]:
+    def _metas(self, ids: Collection[BlockId], batch: Batch) -> Mapping[bytes, Meta]:
         """The metas of those of `ids` that are members, among others."""
         for id in ids:
             self._is_member(id, batch)
         return batch.metas
 
-    def _admitted(self, batch: _Batch) -> Admitted:
+    def _admitted(self, batch: Batch) -> Admitted:
         def admitted(id: BlockId) -> frozenset[bytes]:
             staged = batch.staged.get(id)
             encoded = batch.held.encoded([id]) if staged is None else {}
             if staged is None and id not in encoded:
-                raise _UnreadableError(id)
+                raise UnreadableError(id)
             return read_admit(staged or decode(encoded[id], id))
 
         return admitted

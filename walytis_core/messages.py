@@ -190,6 +190,33 @@ def encode(message: Message) -> bytes:
             return cbor.encode([kind, *message])
 
 
+def size(message: Message) -> int:
+    """How many bytes `encode` writes; the commonest messages are not written for it. The simulator counts by it."""
+    match message:
+        case Blocks(_, blocks):
+            return 3 + _head(len(blocks)) + sum([_head(len(encoded)) + len(encoded) for encoded in blocks])
+        case Buckets(hashes):
+            return 2 + _head(BUCKET_HASH_BYTES * len(hashes)) + BUCKET_HASH_BYTES * len(hashes)
+        case Announce(ids) | Want(ids):
+            return 2 + _head(32 * len(ids)) + 32 * len(ids)
+        case Digest(digest, held) | Done(digest, held):
+            return 2 + _head(len(digest)) + len(digest) + _head(held)
+        case Pull(buckets, entries, _):
+            places = 1 if buckets is None else _head(len(buckets)) + len(buckets)
+            forks = sum([_head(entry.fork) for _, entry in entries if entry.fork is not None])
+            rows = sum([70 + _head(entry.seq) - (entry.fork is not None) for _, entry in entries])
+            return 3 + places + _head(len(entries)) + rows + forks
+        case _:
+            return len(encode(message))
+
+
+def _head(argument: int) -> int:
+    """The length of the shortest head of a CBOR item (RFC 8949, section 3)."""
+    if argument < 24:
+        return 1
+    return 2 if argument < 1 << 8 else 3 if argument < 1 << 16 else 5 if argument < 1 << 32 else 9
+
+
 def decode(data: bytes) -> Message | None:
     """Reads a message.
 

@@ -1,14 +1,15 @@
 """The parking lot: genuine blocks that cannot be judged yet.
 
 Two kinds stand here. A *waiting* block lacks blocks that it names. An *idle* one is by an author that forked, at or
-above the fork, and nobody needs it yet: it is taken only once a block that is taken names it. Everything is bounded, per
-peer and per node; what does not fit is refused, for sync brings it again. Each chain has a reserve that others cannot
+above the fork, and nobody needs it yet: it is taken only once a block that is taken names it, and makes room for blocks
+of the same peer that wait. Everything is bounded, per peer and per node; what does not fit is refused, for sync brings it again. Each chain has a reserve that others cannot
 fill, and in it who has the most parked makes room for who has less. Pure, in memory: a restart forgets it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from walytis_core.block import Block
@@ -19,9 +20,29 @@ from walytis_core.limits import Limits
 
 @dataclass(slots=True)
 class Budget:
-    """Bytes that may be parked, shared by all chains of a node."""
+    """Bytes that may be parked, shared by all chains of a node.
+
+    Attributes:
+        left_bytes: How many more.
+        lock: Held while that changes, where chains run in several threads.
+    """
 
     left_bytes: int = Limits.parked_bytes_per_node
+    lock: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+    def draw(self, size: int, reserve: int) -> int | None:
+        """Takes of what is left as much as `size` needs; None, and nothing is taken, where a reserve has not the rest."""
+        with self.lock:
+            if size > self.left_bytes + reserve:
+                return None
+            drawn = min(size, self.left_bytes)
+            self.left_bytes -= drawn
+            return drawn
+
+    def give_back(self, size: int) -> None:
+        """Takes back what was drawn."""
+        with self.lock:
+            self.left_bytes += size
 
 
 @dataclass(slots=True)
@@ -36,9 +57,10 @@ class Parked:
 
 @dataclass(slots=True)
 class _Account:
-    """What one peer has parked; the ids in order of arrival."""
+    """What one peer has parked; the ids in order of arrival, those of idle blocks once more."""
 
     ids: dict[BlockId, None] = field(default_factory=dict)
+    idle: dict[BlockId, None] = field(default_factory=dict)
     size_bytes: int = 0
     lacks: int = 0
 
@@ -69,10 +91,9 @@ class Parking:
         """
         account = self._accounts.get(peer) or _Account()
         size = len(block.encoded)
-        if (
-            len(account.ids) >= Limits.parked_blocks_per_peer
-            or account.size_bytes + size > Limits.parked_bytes_per_peer
-        ):
+        while lacks and account.idle and not self._fits(size, account):
+            self.take(next(iter(account.idle)))
+        if not self._fits_account(size, account):
             return Reason.OVER_BUDGET
         if account.lacks + len(lacks) > Limits.parked_lacks_per_peer:
             return Reason.NO_ROOM
@@ -80,6 +101,8 @@ class Parking:
             return Reason.NO_ROOM
         self._accounts[peer] = account
         account.ids[block.id] = None
+        if not lacks:
+            account.idle[block.id] = None
         self._count(account, size, len(lacks))
         self.parked[block.id] = Parked(block, set(lacks), peer)
         self._places.setdefault((block.author, block.seq), block.id)
@@ -87,32 +110,44 @@ class Parking:
             self._waiting_for.setdefault(id, set()).add(block.id)
         return None
 
+    def _fits(self, size: int, account: _Account) -> bool:
+        return self._fits_account(size, account) and size <= self.budget.left_bytes + self._reserve_bytes
+
+    def _fits_account(self, size: int, account: _Account) -> bool:
+        fits_bytes = account.size_bytes + size <= Limits.parked_bytes_per_peer
+        return fits_bytes and len(account.ids) < Limits.parked_blocks_per_peer
+
     def _make_room(self, size: int, lacks: int, account: _Account) -> bool:
-        """Forgets the oldest blocks of who has the most here, as long as that is more than who asks would have."""
+        """Books bytes: the node's first, then the chain's reserve.
+
+        Where there are too few, forgets the oldest blocks of who has the most here, as long as that is more than who
+        asks would have.
+        """
         while True:
-            if size > self.budget.left_bytes + self._reserve_bytes:
-                largest = max(self._accounts.values(), key=lambda one: one.size_bytes, default=account)
-                is_larger = largest.size_bytes > account.size_bytes + size
-            elif self._lacks + lacks > Limits.parked_lacks_per_chain:
+            if self._lacks + lacks > Limits.parked_lacks_per_chain:
                 largest = max(self._accounts.values(), key=lambda one: one.lacks, default=account)
                 is_larger = largest.lacks > account.lacks + lacks
+            elif (drawn := self.budget.draw(size, self._reserve_bytes)) is None:
+                largest = max(self._accounts.values(), key=lambda one: one.size_bytes, default=account)
+                is_larger = largest.size_bytes > account.size_bytes + size
             else:
+                self._reserve_bytes -= size - drawn
                 return True
             if not is_larger or len(self._accounts) > Limits.idle_peers_remembered:  # a crowd: too dear to search
                 return False
             self.take(next(iter(largest.ids)))
 
     def _count(self, account: _Account, size: int, lacks: int) -> None:
-        """Books bytes and ids in, or out: the node's budget first, then the chain's reserve; back the other way round."""
+        """Counts bytes and ids in, or out."""
         account.size_bytes += size
         account.lacks += lacks
         self._lacks += lacks
-        if size > 0:
-            from_node = min(size, self.budget.left_bytes)
-        else:
-            from_node = min(size + Limits.parked_bytes_reserved - self._reserve_bytes, 0)
-        self.budget.left_bytes -= from_node
-        self._reserve_bytes -= size - from_node
+
+    def _give_back(self, size: int) -> None:
+        """Bytes are free again: they fill the chain's reserve first, then the node's budget."""
+        to_reserve = min(size, Limits.parked_bytes_reserved - self._reserve_bytes)
+        self._reserve_bytes += to_reserve
+        self.budget.give_back(size - to_reserve)
 
     def at(self, author: bytes, seq: int) -> Block | None:
         """A parked block at a place of an author, if there is one."""
@@ -122,6 +157,10 @@ class Parking:
     def is_needed(self, id: BlockId) -> bool:
         """Whether a waiting block lacks this one."""
         return id in self._waiting_for
+
+    def waiting_for(self, id: BlockId) -> Iterator[Parked]:
+        """The waiting blocks that lack this one."""
+        return (self.parked[child] for child in self._waiting_for.get(id, ()))
 
     def needed(self) -> set[BlockId]:
         """Everything that waiting blocks lack and that is not parked itself."""
@@ -148,7 +187,9 @@ class Parking:
         size = len(parked.block.encoded)
         account = self._accounts[parked.peer]
         del account.ids[id]
+        account.idle.pop(id, None)
         self._count(account, -size, -len(parked.lacks))
+        self._give_back(size)
         if not account.ids:
             del self._accounts[parked.peer]
         return parked

@@ -7,21 +7,21 @@ the answer that everybody gets who proved nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from walytis_core.admission import Invitations, Inviter, answer_join
 from walytis_core.boundary import for_peer
-from walytis_core.chain import Chain
 from walytis_core.cid import BlockId
 from walytis_core.invitation import invitation_id
 from walytis_core.joining import Terms
 from walytis_core.limits import Limits
 from walytis_core.network.port import Stream
-from walytis_core.policy import Genesis
 from walytis_core.seals import ChainSecret
 from walytis_core.service import Service
-from walytis_core.signer import Signer
-from walytis_core.store.port import ChainStore
+
+if TYPE_CHECKING:
+    from walytis_core.chain import Chain
 
 
 class Reception:
@@ -29,31 +29,23 @@ class Reception:
 
     Args:
         service: The node on the network.
-        node: Signs with the node key.
-        chains: The node's chains.
         secret_of: Gives a chain's secret, or None.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        node: Signer,
-        chains: Mapping[BlockId, Chain],
-        secret_of: Callable[[BlockId], ChainSecret | None],
-    ) -> None:
+    def __init__(self, service: Service, secret_of: Callable[[BlockId], ChainSecret | None]) -> None:
         self._service = service
-        self._node = node
-        self._chains = chains
         self._secret_of = secret_of
+        self._chains: dict[BlockId, Chain] = {}
         self._under_way: Counter[str] = Counter()
         self._expected: dict[bytes, BlockId] = {}
 
-    def open(self, genesis: Genesis, tables: ChainStore) -> None:
+    def open(self, chain: Chain) -> None:
         """A chain is there: its invitations count, and if it is open to all, its id alone does."""
-        if genesis.policy.is_open:
-            self.expect(invitation_id(genesis.id, None), genesis.id)
-        for record in Invitations(tables).all():
-            self.expect(record.id, genesis.id)
+        if chain.policy.is_open:
+            self.expect(invitation_id(chain.id, None), chain.id)
+        for record in Invitations(chain.tables).all():
+            self.expect(record.id, chain.id)
+        self._chains[chain.id] = chain
 
     def expect(self, invitation: bytes, chain: BlockId) -> None:
         """An invitation, by its id, was issued."""
@@ -61,6 +53,7 @@ class Reception:
 
     def forget(self, chain: BlockId) -> None:
         """A chain is gone."""
+        self._chains.pop(chain, None)
         self._expected = {invitation: id for invitation, id in self._expected.items() if id != chain}
 
     async def answer(self, stream: Stream) -> None:
@@ -72,7 +65,7 @@ class Reception:
         try:
             with for_peer(peer, "a join", self._service.fault):
                 terms, inviter = self._terms_of, self._inviter
-                fault = await answer_join(stream, self._node, shared.network, terms, inviter, shared.workers)
+                fault = await answer_join(stream, shared.node, shared.network, terms, inviter, shared.workers)
                 if fault is not None:
                     raise fault
         finally:

@@ -37,9 +37,10 @@ from walytis_core.events import (
 )
 from walytis_core.fetching import Fetching
 from walytis_core.forks import read_proof
+from walytis_core.intake import Outcome
 from walytis_core.limits import Limits
 from walytis_core.link import Link
-from walytis_core.members import Members, Outcome
+from walytis_core.members import Members
 from walytis_core.messages import (
     Announce,
     Buckets,
@@ -86,7 +87,7 @@ class Replica:
         self._heard: dict[bytes, int] = {}  # forks that the channel has just told us of
         self._fetching = Fetching()
         self._answers = self._table()
-        self._corrupt = self.sync.damaged
+        self._corrupt = self.sync.missing.damaged
         self._corrupt.update(held.corrupt())
 
     def begin(self) -> list[Effect]:
@@ -128,7 +129,7 @@ class Replica:
             case Settle():
                 return self._settle(held)
             case PeerSeen(peer):
-                return [*self.sync.seen(peer, held), *(self.sync.repair() if self._corrupt else [])]
+                return [*self.sync.seen(peer, held), *(self.sync.missing.repair() if self._corrupt else [])]
             case PeerLost(peer):
                 return [*self.sync.lost(peer, held, now_s), *self._fetching.lost(peer, self._peers())]
             case _:
@@ -154,16 +155,21 @@ class Replica:
         for effect in healed:
             self._corrupt.discard(effect.block.id)
             self.members.healed(effect.block.id)
-        outcome = self.members.ingest(((block, peer) for block in screened.blocks), held)
+        outcome = self.members.ingest([(block, peer) for block in screened.blocks], held)
         for id, reason in screened.refused:
             self.members.refuse(id, reason, peer, outcome)
+        if event.why is Why.PULLED and self.sync.is_asked(peer):  # it answers, and cannot know what there is room for
+            outcome.rejected = [
+                (id, Reason.NO_ROOM if reason is Reason.OVER_BUDGET else reason, sender)
+                for id, reason, sender in outcome.rejected
+            ]
         effects: list[Effect] = [*healed, *self._stored(outcome)]
         if healed:
             effects.append(Notify(Revised(tuple(effect.block.id for effect in healed))))
         if not event.gossip:
             effects.append(Send(peer, Credit(event.frames)))
-        if outcome.taken:
-            effects.extend(self.sync.spread(outcome.taken, held, peer, event.why, event.gossip))
+        if outcome.folded:
+            effects.extend(self.sync.spread(outcome.folded, held, peer, event.why, event.gossip))
         effects.extend(
             self.sync.came(peer, event.why, screened.blocks, len(outcome.taken), outcome.parked, held, now_s)
         )
@@ -174,9 +180,10 @@ class Replica:
         effects: list[Effect] = [Reject(reason, peer, id) for id, reason, peer in outcome.rejected]
         if outcome.taken:
             effects.append(Store(outcome.commit))
-            effects.append(Notify(Arrived(tuple(outcome.taken))))
-        if outcome.refold:
+        if outcome.refold:  # parents of what arrives may be among them
             effects.append(Notify(Revised(tuple(outcome.refold))))
+        if outcome.folded:
+            effects.append(Notify(Arrived(tuple(outcome.folded))))
         return effects
 
     def _settle(self, held: ChainStore) -> list[Effect]:
@@ -203,7 +210,7 @@ class Replica:
         if isinstance(event, Fetch):
             return self._fetching.want(event.cids, self._peers())
         self._corrupt.update(event.ids)
-        return self.sync.repair()
+        return self.sync.missing.repair()
 
     # --- messages and timers -------------------------------------------------------------------------------------
 
@@ -220,7 +227,7 @@ class Replica:
             Digest: lambda at, held, now: sync.digest(at.peer, at.message, at.gossip, held, now),
             ForkProof: lambda at, _held, _now: self._proven(at.peer, at.message, at.gossip),
             Credit: lambda at, held, _now: self._credit(at.peer, at.message.frames, held),
-            Announce: lambda at, held, _now: sync.announced(at.peer, at.message.ids, held),
+            Announce: lambda at, held, _now: sync.missing.announced(at.peer, at.message.ids, held),
             Want: lambda at, held, _now: sync.wanted(at.peer, at.message.ids, held),
             Pull: lambda at, held, now: sync.pull(at.peer, at.message, held, now),
             Done: lambda at, held, now: sync.done(at.peer, at.message, held, now),
@@ -276,9 +283,9 @@ class Replica:
             case "due":
                 return self.sync.due(held, now_s)
             case "want":
-                return self.sync.ask_again()
+                return self.sync.missing.ask_again()
             case "missing":
-                return self.sync.ask_missing()
+                return self.sync.missing.ask()
             case "side":
                 return self._fetching.patience(self._peers())
             case "sweep":

@@ -35,7 +35,10 @@ def judge(block: Block, genesis: Genesis, named: Mapping[bytes, Meta], admitted:
     if block.chain != genesis.id or block.prev is None:
         return Reason.WRONG_CHAIN
     before = named[block.prev]
-    if block.height != 1 + max(named[id].height for id in block.ancestors_named):
+    below = before.height
+    for id in block.parents:
+        below = max(below, named[id].height)
+    if block.height != below + 1:
         return Reason.WRONG_HEIGHT
     if block.type == ADMIT and not _is_admit(block):
         return Reason.BAD_PAYLOAD

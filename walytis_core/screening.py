@@ -7,7 +7,7 @@ looked up before anything is decoded, for most of what gossip brings is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from walytis_core.block import Block, decode, is_genuine
@@ -46,19 +46,33 @@ def read_genuine(encoded: bytes, id: BlockId) -> Block:
     return block
 
 
-def screen(
-    portion: Sequence[bytes],
-    known: Callable[[Collection[bytes]], set[bytes]],
-    read: Callable[[bytes, BlockId], Block] | None = None,
-) -> Screened:
+def identify(portion: Sequence[bytes]) -> dict[BlockId, bytes]:
+    """Blocks by their ids."""
+    return {BlockId.of(encoded): encoded for encoded in portion}
+
+
+def screen(portion: Sequence[bytes], known: Callable[[Collection[bytes]], set[bytes]]) -> Screened:
     """Decodes and verifies blocks.
 
     Args:
         portion: The bytes of blocks, as a peer sent them.
         known: Gives those of some ids that need no second look.
-        read: Does both for one block, as `read_genuine`; the simulator remembers what it has read.
     """
-    by_id = {BlockId.of(encoded): encoded for encoded in portion}
+    return screen_identified(identify(portion), known)
+
+
+def screen_identified(
+    by_id: Mapping[BlockId, bytes],
+    known: Callable[[Collection[bytes]], set[bytes]],
+    read: Callable[[bytes, BlockId], Block] | None = None,
+) -> Screened:
+    """The same for blocks by their ids.
+
+    Args:
+        by_id: What `identify` gives; the simulator does that once, whoever the blocks go to.
+        known: Gives those of some ids that need no second look.
+        read: Decodes and verifies one block, as `read_genuine`; the simulator remembers what it has read.
+    """
     held = known(by_id.keys())
     blocks: list[Block] = []
     refused: list[tuple[BlockId, Reason]] = []

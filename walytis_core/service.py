@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -15,8 +16,9 @@ import trio
 
 from walytis_core.boundary import for_peer
 from walytis_core.chain_service import ChainService
+from walytis_core.cid import BlockId
 from walytis_core.errors import Reason, UnavailableError
-from walytis_core.handshake import ENTROPY_BYTES, Ends, Responder
+from walytis_core.handshake import ENTROPY_BYTES, Asked, Ends, Responder
 from walytis_core.limits import Limits
 from walytis_core.loop import Tasks
 from walytis_core.manners import Manners
@@ -24,10 +26,12 @@ from walytis_core.network.port import Network, Stream
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_responder
 from walytis_core.shared import Shared
 from walytis_core.signer import Signer
+from walytis_core.status import PeerInfo
 from walytis_core.timers import Timers
 from walytis_core.workers import Workers
 
 _TICK_S: Final = 2.0
+_UP_WAIT_S: Final = 15.0
 _SOON_S: Final = (0.02, 0.1, 0.4)
 """After a peer connects: when it is looked at, as its subscriptions come in."""
 
@@ -56,7 +60,15 @@ class Service:
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self, seed: bytes) -> None:
-        """Runs the network and all chains until cancelled."""
+        """Runs the network and all chains until cancelled; local use goes on where the network does not come up."""
+        try:
+            await self._run(seed)
+        except UnavailableError as error:
+            self.failure = error  # `addresses()` and the node's `stats` say so
+            self._is_settled.set()
+            await trio.sleep_forever()
+
+    async def _run(self, seed: bytes) -> None:
         self._network.serve(SYNC_PROTOCOL, self._accept)
         self._token = trio.lowlevel.current_trio_token()
         async with self._network.running(seed), self._tasks.open() as nursery:
@@ -69,16 +81,31 @@ class Service:
             self._is_settled.set()
             await trio.sleep_forever()
 
-    def fail(self, error: UnavailableError) -> None:
-        """The network does not come up; whoever waits for it is told."""
-        self.failure = error
-        self._is_settled.set()
-
     async def wait_up(self) -> None:
         """Waits until the network is up. Raises `UnavailableError` when it does not come up."""
         await self._is_settled.wait()
         if self.failure is not None:
             raise UnavailableError(str(self.failure), hint=self.failure.hint) from self.failure
+
+    async def addresses(self) -> list[str]:
+        """Addresses under which this node can be reached, the best first, once the network is up.
+
+        Raises:
+            UnavailableError: The network does not come up, or takes too long.
+        """
+        with trio.move_on_after(_UP_WAIT_S):
+            await self.wait_up()
+            return list(self._network.addresses())
+        raise UnavailableError("the network is not up yet", hint="See `walytis doctor`.")
+
+    async def connect(self, addresses: Sequence[str]) -> str:
+        """Connects to a peer at one of these addresses, once the network is up; gives its peer id.
+
+        Raises:
+            UnavailableError: The network does not come up, or nobody answers there.
+        """
+        await self.wait_up()
+        return (await self._network.connect(addresses)).peer
 
     def add(self, chain: ChainService) -> None:
         """A chain is there; in the loop."""
@@ -90,6 +117,34 @@ class Service:
         chain = self.chains.pop(chain_id, None)
         if chain is not None:
             chain.close()
+
+    # --- the peers of one chain --------------------------------------------------------------------------------------
+
+    def peers_of(self, id: BlockId) -> Sequence[PeerInfo]:
+        """The online peers of a chain, the most recent contact first. From any thread."""
+        chain = self.chains.get(id)
+        return () if chain is None else chain.peers()
+
+    def last_contact_of(self, id: BlockId) -> float | None:
+        """When a peer of a chain was last heard; seconds since the epoch. From any thread."""
+        chain = self.chains.get(id)
+        if chain is None:
+            return None
+        now = [info.last_contact for info in chain.peers()]
+        return max([*now, *chain.last_contact.values()], default=None)
+
+    def known_peers_of(self, id: BlockId) -> int:
+        """How many peers of a chain are known, online or not. From any thread."""
+        chain = self.chains.get(id)
+        return 0 if chain is None else chain.known_peers
+
+    def introduce(self, id: BlockId, peer: str, addresses: Sequence[str]) -> None:
+        """A peer of a chain is known: syncs with it; in the loop."""
+        chain = self.chains.get(id)
+        if chain is not None:
+            own = [address for address in addresses if address.endswith(f"/p2p/{peer}")]
+            chain.known.learn(peer, own or [f"{address}/p2p/{peer}" for address in addresses])
+            chain.contact(peer)
 
     # --- peers that misbehave --------------------------------------------------------------------------------------
 
@@ -138,7 +193,7 @@ class Service:
     async def _watch(self, changes: trio.MemoryReceiveChannel[tuple[str, bool]]) -> None:
         async for peer, is_there in changes:
             for chain in self.chains.values():
-                chain.moved(peer, is_there)
+                chain.known.moved(peer, is_there)
             if is_there and self.is_kept_out(peer):
                 self._tasks.start(self._drop, peer)
             elif is_there:
@@ -168,9 +223,13 @@ class Service:
         ends = Ends(stream.peer, self._network.peer_id)
         candidates = [chain.candidate for chain in self.chains.values()]
         machine = Responder(self.shared.node, candidates, ends, os.urandom(ENTROPY_BYTES))
-        session = await open_as_responder(frames, machine)
+        session = await open_as_responder(frames, machine, self._admits)
         chain = self.chains.get(session.chain_id)
         if chain is not None and chain.is_running and len(chain.sessions) < Limits.sessions_per_chain:
             await chain.attach(
                 SyncSession(chain.engine, frames, session, ends.initiator, chain.workers, self.shared.screeners)
             )
+
+    async def _admits(self, asked: Asked) -> bool:
+        chain = self.chains.get(asked.chain_id)
+        return chain is not None and await chain.admits(asked)

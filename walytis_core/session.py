@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from walytis_core import messages
 from walytis_core.engine import Engine
 from walytis_core.errors import Reason, RemoteError, StorageError, UnavailableError
 from walytis_core.events import Came, PeerLost, PeerSeen, Received
-from walytis_core.handshake import FrameReader, Initiator, Responder, Session, frame
+from walytis_core.handshake import Asked, FrameReader, Initiator, Responder, Session, frame
 from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message, Peers
 from walytis_core.network.port import Stream
@@ -30,6 +30,8 @@ from walytis_core.workers import Lane
 
 SYNC_PROTOCOL: Final = "/x/walytis/sync/1"
 _READ_BYTES: Final = 64 * 1024
+_WRITE_BYTES: Final = 32 * 1024
+"""Messages are written together until they have so many bytes."""
 _PIPE: Final = 64
 """Messages that may wait for the engine."""
 _OUTBOX: Final = 2048
@@ -65,7 +67,15 @@ class Frames:
         await self.stream.send(b"".join(map(frame, data)))
 
 
-async def open_as_initiator(frames: Frames, machine: Initiator) -> Session:
+Ask = Callable[[Asked], Awaitable[bool]]
+"""Answers what a handshake asks."""
+
+
+async def _nobody(_asked: Asked) -> bool:
+    return False
+
+
+async def open_as_initiator(frames: Frames, machine: Initiator, ask: Ask = _nobody) -> Session:
     """Runs the opening from the side that opened the stream.
 
     Raises:
@@ -77,12 +87,14 @@ async def open_as_initiator(frames: Frames, machine: Initiator) -> Session:
         step = machine.receive(await frames.receive())
         await frames.send(step.send)
         step = machine.receive(await frames.receive())
+        if step.asks is not None:
+            step = machine.answer(await ask(step.asks))
         if step.session is None:
             raise UnavailableError("the peer does not open this chain to this node")
         return step.session
 
 
-async def open_as_responder(frames: Frames, machine: Responder) -> Session:
+async def open_as_responder(frames: Frames, machine: Responder, ask: Ask = _nobody) -> Session:
     """Runs the opening from the side that accepted the stream.
 
     Raises:
@@ -93,6 +105,8 @@ async def open_as_responder(frames: Frames, machine: Responder) -> Session:
         step = machine.receive(await frames.receive())
         await frames.send(step.send)
         step = machine.receive(await frames.receive())
+        if step.asks is not None:
+            step = machine.answer(await ask(step.asks))
         await frames.send(step.send)
         if step.session is None:
             raise RemoteError(step.refused or Reason.BAD_PROOF)
@@ -242,7 +256,10 @@ class SyncSession:
                 nursery.start_soon(self._screen, item, message)
             else:
                 item.is_ready.set()
-            await pipe.send(item)
+            try:
+                pipe.send_nowait(item)  # mostly there is room: then without a turn of the loop
+            except trio.WouldBlock:
+                await pipe.send(item)
 
     async def _screen(self, item: _Item, message: Blocks) -> None:
         item.screened = await self._workers.run(partial(self._screened, message), self._screeners)
@@ -256,7 +273,8 @@ class SyncSession:
         """Hands messages to the engine, in order; those that wait together go in one call."""
         await self._in_thread(partial(self._engine.handle, PeerSeen(self.peer)))
         async for first in pipe:
-            await first.is_ready.wait()
+            if not first.is_ready.is_set():
+                await first.is_ready.wait()
             items = [first]
             while len(items) < _PIPE:
                 try:
@@ -293,6 +311,15 @@ class SyncSession:
                 await self._has_outgoing.wait()
                 self._has_outgoing = trio.Event()
                 while self._outbox:
-                    await self._frames.send(self._session.send.seal(messages.encode(self._outbox.popleft())))
+                    await self._frames.send(*self._sealed())
         except UnavailableError:
             self.close()
+
+    def _sealed(self) -> list[bytes]:
+        """What waits, sealed, up to about one frame: small messages go out together."""
+        result: list[bytes] = []
+        size = 0
+        while self._outbox and size < _WRITE_BYTES:
+            result.append(self._session.send.seal(messages.encode(self._outbox.popleft())))
+            size += len(result[-1])
+        return result

@@ -50,7 +50,8 @@ class Ed25519Signer:
 
     def sign(self, message: bytes) -> bytes:
         """A 64-byte Ed25519 signature of `message`."""
-        return bytes(bindings.crypto_sign(message, self._secret)[:SIGNATURE_BYTES])
+        signed: bytes = bindings.crypto_sign(message, self._secret)
+        return signed[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         return f"Ed25519Signer({self.key.hex()[4:12]}...)"

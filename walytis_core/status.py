@@ -59,7 +59,8 @@ class NodeStats:
     """What a node holds and does; the same numbers in the command, the notebook and metrics.
 
     Attributes:
-        chains: How many chains are held.
+        chains: How many chains are held and work.
+        damaged: How many chains could not be opened; `Node.damaged` says which, and why.
         blocks: How many blocks, in all of them.
         peers: Peers that are connected.
         sessions: Open sync streams.
@@ -68,6 +69,7 @@ class NodeStats:
     """
 
     chains: int
+    damaged: int
     blocks: int
     peers: int
     sessions: int

@@ -4,16 +4,16 @@ When a stream opens, both sides say the digest of their frontier. Where the dige
 frontier, and the other streams what lies above it in its own order of insertion, then `Done`; from then on the
 stream is live. A replica pulls from one peer at a time, so that nothing is sent twice. The channel carries new
 blocks to those without a stream, and digests on a Trickle timer; a digest that differs leads to a pull. Branches of one
-author are located by probes of ids. All of it is a hint but the blocks: what a peer says about itself costs us at
+author are located by probes of ids (`branches.py`), and what is missing is asked for (`missing.py`). All of it is a hint but the blocks: what a peer says about itself costs us at
 most a bounded, ever rarer, fruitless pull. Pure: time and randomness come in; effects go out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from walytis_core.asking import Asking, Cause
+from walytis_core import branches
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
@@ -32,15 +32,13 @@ from walytis_core.messages import (
     ForkProof,
     Probe,
     Pull,
-    Want,
     Why,
     split_ids,
 )
+from walytis_core.missing import Missing
 from walytis_core.store.port import ChainStore
 from walytis_core.trickle import Trickle
 from walytis_core.turns import Suspect, Turns
-
-_PROBE_PLACES = 32
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ class Sync:
 
     Attributes:
         gossips: Whether there are peers on the channel beyond those with a link.
-        damaged: Members whose bytes are spoilt and wanted again.
+        missing: What is asked for, block by block.
     """
 
     members: Members
@@ -57,12 +55,12 @@ class Sync:
     gossips: bool = True
     links: dict[str, Link] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
-    damaged: set[BlockId] = field(default_factory=set)
-    _to_repair: list[BlockId] = field(default_factory=list)
-    _asking: Asking = field(default_factory=Asking)
-    _is_asking_soon: bool = False
+    missing: Missing = field(init=False)
     _has_pulled: bool = False
     _trickle: Trickle = field(default_factory=Trickle)
+
+    def __post_init__(self) -> None:
+        self.missing = Missing(self.members, self.random, self.links, self.turns)
 
     # --- links ---------------------------------------------------------------------------------------------------
 
@@ -156,6 +154,9 @@ class Sync:
 
     def _send_pull(self, peer: str, buckets: tuple[int, ...] | None) -> list[Effect]:
         entries = self.members.frontier.entries(None if buckets is None else set(buckets))
+        awaited = self.members.awaited()
+        if awaited:
+            entries = sorted({**dict(entries), **awaited}.items())
         size = Limits.max_entries_per_message
         parts = [tuple(entries[at : at + size]) for at in range(0, len(entries), size)] or [()]
         return [Send(peer, Pull(buckets, part, part is parts[-1])) for part in parts]
@@ -165,6 +166,10 @@ class Sync:
         if not self.turns.is_pulling(peer):
             return self._unasked(peer)
         return self._send_pull(peer, message.buckets)
+
+    def is_asked(self, peer: str) -> bool:
+        """Whether a peer has pulls of ours to answer."""
+        return peer in self.links and self.links[peer].pulls > 0
 
     def _unasked(self, peer: str) -> list[Effect]:
         """An answer that nobody waits for: to a pull whose turn was passed on, or to none."""
@@ -200,7 +205,7 @@ class Sync:
         looked_up = link.answer(theirs, buckets, self.members.frontier, held)
         cost_s = Limits.pull_interval_per_author_s * (looked_up + len(theirs))
         link.answer_from_s = now_s + min(Limits.pull_interval_s + cost_s, Limits.pull_interval_max_s)
-        effects = self._compare_branches(link, theirs, held)
+        effects = branches.compare(self.members, link, theirs, held)
         effects.extend(self.pump(peer, held))
         ahead = any(self._could_lack(author, entry) for author, entry in theirs.items())
         return [*effects, *self.want_pull(peer, held, now_s)] if ahead else effects
@@ -226,7 +231,7 @@ class Sync:
         equal = message.digest == self.members.frontier.digest()
         self._has_pulled = self._has_pulled or self.turns.pulling.taken > 0
         self.turns.end(now_s, equal=equal)
-        return [Notify(Synced(peer, equal)), *self.ask_missing(), *self._pull_next(held, now_s)]
+        return [Notify(Synced(peer, equal)), *self.missing.ask(), *self._pull_next(held, now_s)]
 
     def look(self, held: ChainStore, now_s: float) -> list[Effect]:
         """The pull under way is looked at: when it is too slow its turn passes on, and it is due again later."""
@@ -234,12 +239,12 @@ class Sync:
         if pulling is None:
             return []
         if not self.turns.is_slow(now_s):
-            return [*self.ask_missing(), SetTimer("pull", Limits.pull_turn_s)]
+            return [*self.missing.ask(), SetTimer("pull", Limits.pull_turn_s)]
         self._has_pulled = self._has_pulled or pulling.taken > 0
         self.turns.end(now_s, equal=False)
         if pulling.peer in self.links:
             self.turns.due[pulling.peer] = None
-        return [*self.ask_missing(), *self._pull_next(held, now_s)]
+        return [*self.missing.ask(), *self._pull_next(held, now_s)]
 
     def _pull_next(self, held: ChainStore, now_s: float) -> list[Effect]:
         """Gives the next peer in turn its pull, where it is still due."""
@@ -286,7 +291,7 @@ class Sync:
         if gossip or why is Why.PULLED:
             return ()
         if why is Why.ASKED:
-            return [block for block in blocks if self._asking.is_announced(block.id)]
+            return [block for block in blocks if self.missing.asking.is_announced(block.id)]
         return blocks if why is Why.NEWS_HERE or not self.gossips else ()
 
     def _announce(self, blocks: Sequence[Block], source: str) -> list[Effect]:
@@ -298,108 +303,27 @@ class Sync:
             effects.extend(Send(link.peer, Announce(portion)) for portion in split_ids(ids))
         return effects
 
-    def announced(self, peer: str, ids: Sequence[BlockId], held: ChainStore) -> list[Effect]:
-        """A peer named blocks that it has just learnt."""
-        known = held.known(ids)
-        new = [id for id in ids if id not in known and id not in self.members.parking]
-        return self._want(peer, [id for id in new if self._asking.add(id, Cause.ANNOUNCED, peer, peer)])
-
     def came(
         self, peer: str, why: Why, blocks: Sequence[Block], taken: int, parked: int, held: ChainStore, now_s: float
     ) -> list[Effect]:
         """Blocks came from a peer: notes what it holds, and asks for what is missing."""
         link = self.links.get(peer)
         for block in blocks:
-            self._asking.came(block.id)
+            self.missing.asking.came(block.id)
             if link is not None and block.author in self.members.frontier:  # else a peer could fill memory with authors
                 link.has(block.author, block.seq)
         if self.turns.pulling is not None and self.turns.is_pulling(peer) and why is Why.PULLED:
             self.turns.pulling.taken += taken
             return [Notify(Progress(peer, held.count + taken, link.count if link else 0))] if taken else []
-        more = self._ask_damaged() if self._to_repair and not self._asking.count(Cause.DAMAGED) else []
+        more = self.missing.go_on()
         if not parked:
             return more
-        if why is Why.ASKED:
-            return [*more, *self.want_pull(peer, held, now_s)]
-        return more if self._is_asking_soon else [*more, *self._ask_soon()]
+        return [*more, *(self.want_pull(peer, held, now_s) if why is Why.ASKED else self.missing.ask_soon())]
 
     def learnt(self, peer: str) -> None:
         """A peer showed us a fork: no blocks, but its pull is not fruitless."""
         if self.turns.pulling is not None and self.turns.is_pulling(peer):
             self.turns.pulling.taken += 1
-
-    def _ask_soon(self) -> list[Effect]:
-        """What is missing is mostly under way: it is asked for a moment later."""
-        self._is_asking_soon = True
-        return [SetTimer("missing", Limits.ask_delay_s * (1 + self.random()))]
-
-    def ask_missing(self) -> list[Effect]:
-        """Asks for blocks that parked ones lack: the peers that sent these, or any.
-
-        A pull under way brings most of it: while it is young nothing is asked for, then only what others' blocks lack.
-        """
-        self._is_asking_soon = False
-        pulling = self.turns.pulling
-        if pulling is not None and not pulling.looks:
-            return []
-        wanted: dict[str, list[BlockId]] = {}
-        contacts: set[str] = set()
-        for id in self.members.parking.lacking():
-            if self._asking.count(Cause.LACKING) >= Limits.asked_at_once:
-                break
-            senders = self.members.parking.senders(id) - ({pulling.peer} if pulling is not None else set())
-            if not senders or id in self._asking:
-                continue
-            linked = sorted(senders & self.links.keys()) or sorted(self.links)
-            if not linked:
-                contacts.add(min(senders))
-                continue
-            peer = linked[int(self.random() * len(linked))]
-            if self._asking.add(id, Cause.LACKING, min(senders), peer):
-                wanted.setdefault(peer, []).append(id)
-        return [*self._want_all(wanted), *(Contact(peer) for peer in sorted(contacts))]
-
-    def repair(self) -> list[Effect]:
-        """Asks for the damaged blocks, some at a time."""
-        self._to_repair = [id for id in sorted(self.damaged, reverse=True) if id not in self._asking]
-        return self._ask_damaged()
-
-    def _ask_damaged(self) -> list[Effect]:
-        peers = sorted(self.links)
-        wanted: dict[str, list[BlockId]] = {}
-        while peers and self._to_repair and self._asking.count(Cause.DAMAGED) < Limits.repaired_at_once:
-            id = self._to_repair.pop()
-            peer = peers[int(self.random() * len(peers))]
-            if id in self.damaged and self._asking.add(id, Cause.DAMAGED, "", peer):
-                wanted.setdefault(peer, []).append(id)
-        return self._want_all(wanted)
-
-    def _want_all(self, wanted: Mapping[str, Sequence[BlockId]]) -> list[Effect]:
-        return [effect for peer, ids in wanted.items() for effect in self._want(peer, ids)]
-
-    def _want(self, peer: str, ids: Sequence[BlockId]) -> list[Effect]:
-        effects: list[Effect] = [Send(peer, Want(portion)) for portion in split_ids(ids)]
-        if ids and not self._asking.is_timed:
-            self._asking.is_timed = True
-            effects.append(SetTimer("want", 1.0))
-        return effects
-
-    def ask_again(self) -> list[Effect]:
-        """Asks other peers for what was asked for and did not come; gives up after a few times."""
-        self._asking.is_timed = False
-        retry, given_up = self._asking.again(self.members.parking.needed() | self.damaged)
-        for id in given_up:
-            if id not in self.damaged:
-                self.members.parking.refused(id)
-        peers = sorted(self.links)
-        wanted: dict[str, list[BlockId]] = {}
-        for id in retry if peers else ():
-            wanted.setdefault(self._asking.other(id, peers, self.random()), []).append(id)
-        effects = [*self._want_all(wanted), *self.ask_missing(), *self._ask_damaged()]
-        if len(self._asking) and not self._asking.is_timed:
-            self._asking.is_timed = True
-            effects.append(SetTimer("want", 1.0))
-        return effects
 
     def wanted(self, peer: str, ids: Sequence[BlockId], held: ChainStore) -> list[Effect]:
         """A peer asks for blocks."""
@@ -413,52 +337,13 @@ class Sync:
 
     # --- forks ---------------------------------------------------------------------------------------------------
 
-    def _compare_branches(self, link: Link, theirs: Mapping[bytes, Entry], held: ChainStore) -> list[Effect]:
-        """Sends proofs the peer lacks, and probes where it names a block that is not on our branch."""
-        own = self.members.frontier
-        effects: list[Effect] = []
-        link.probes_left = Limits.probes_per_pull
-        for author, entry in theirs.items():
-            ours = own.get(author)
-            if ours == entry:
-                continue
-            proof = self.members.proofs.get(author)
-            if proof is not None and (entry.fork is None or proof.seq < entry.fork):
-                effects.append(Send(link.peer, ForkProof(proof.first, proof.second)))
-            if ours is None or entry.seq > ours.seq or (entry.seq == ours.seq and entry.id == ours.id):
-                continue
-            if entry.id not in held.at(author, entry.seq):
-                effects.extend(self._probe(link, author, _steps_down(entry.seq), held))
-        return effects
-
-    def _probe(self, link: Link, author: bytes, seqs: Sequence[int], held: ChainStore) -> list[Effect]:
-        if link.probes_left <= 0:
-            return []
-        link.probes_left -= 1
-        places = [(seq, ids[0]) for seq in seqs if (ids := held.at(author, seq))]
-        return [Send(link.peer, Probe(author, tuple(places)))] if places else []
-
     def probed(self, peer: str, message: Probe, held: ChainStore) -> list[Effect]:
-        """A peer asks where two branches of one author part: narrows it down, or shows our block at the fork."""
+        """A peer asks where two branches of one author part."""
         link = self.links.get(peer)
         if link is None:
             return []
-        same, differs = -1, None
-        for seq, id in sorted(message.places):
-            ids = held.at(message.author, seq)
-            if not ids:
-                break
-            if id not in ids:
-                differs = (seq, ids[0])
-                break
-            same = seq
-        if differs is None:
-            return []
-        seq, own_id = differs
-        if seq - same <= 1:
-            return self.wanted(peer, (own_id,), held)
-        step = max((seq - same) // _PROBE_PLACES, 1)
-        return self._probe(link, message.author, [*range(same + 1, seq, step), seq], held)
+        effects, shown = branches.locate(link, message, held)
+        return effects if shown is None else [*effects, *self.wanted(peer, (shown,), held)]
 
     def tell_proof(self, proof: ForkProof, *, is_known: bool) -> list[Effect]:
         """Tells every peer with a link about a fork; the channel where it fits, unless it knows."""
@@ -482,18 +367,8 @@ class Sync:
 
     def interval(self) -> list[Effect]:
         """A Trickle interval is over: the next begins."""
-        again = self.repair() if self.damaged else []
+        again = self.missing.repair() if self.missing.damaged else []
         return [*again, SetTimer("trickle", self._trickle.begin(self.random()))]
 
     def _digest(self, held: ChainStore) -> Digest:
         return Digest(self.members.frontier.digest(), held.count)
-
-
-def _steps_down(seq: int) -> list[int]:
-    """seq, seq-1, seq-2, seq-4, ... and 0, rising."""
-    steps = {0, seq}
-    back = 1
-    while back < seq:
-        steps.add(seq - back)
-        back *= 2
-    return sorted(steps)

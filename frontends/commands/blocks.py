@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,20 +17,28 @@ import typer
 from frontends.failures import FailedError
 from frontends.options import BlockName, ChainName, DataDir, Json, directory_of, moment, now
 from frontends.reach import answers
-from frontends.telling import only, telling, warn, write_json
+from frontends.telling import only, telling, waiting, warn, write_json
 
 _GRAPH_BLOCKS: Final = 2000  # more never fit a screen
 
-Topics = Annotated[list[str] | None, typer.Option("--topic", "-t", help="A label to filter by; may be repeated.")]
+Topics = Annotated[
+    list[str] | None, typer.Option("--topic", "-t", metavar="TOPIC", help="A label to filter by; may be repeated.")
+]
 
 
 def append(
     chain: ChainName,
-    text: Annotated[str | None, typer.Argument(help="The content; - or nothing reads standard input.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Take the content from a file.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The content; - or nothing reads standard input.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="PATH", help="Take the content from a file.")
+    ] = None,
     topic: Topics = None,
-    type: Annotated[str, typer.Option(help="The type that an app gives its blocks.")] = "",
-    wait: Annotated[float | None, typer.Option(help="Wait up to so many seconds until a peer has it.", min=0.0)] = None,
+    type: Annotated[str, typer.Option(metavar="TYPE", help="The type that an app gives its blocks.")] = "",
+    wait: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wait so long at most until a peer has it.", min=0.0)
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -40,13 +49,18 @@ def append(
     with telling(as_json=json, data_dir=data_dir), _content(text, file) as content:
         arguments = {"chain": chain, "topics": topic or [], "type": type, "wait": wait}
         directory = directory_of(data_dir)
-        block = only(answers(directory, "append", arguments, online=wait is not None, content=content))
+        typed = (
+            text in {None, "-"} and file is None and sys.stdin.isatty()
+        )  # the keyboard's line is no place to draw on
+        with waiting("waiting for a peer to have it", quiet=json or wait is None or typed):
+            block = only(answers(directory, "append", arguments, online=wait is not None, content=content))
         if json:
             write_json(block)
         else:
-            from frontends.render import Palette, block_line, print_line, terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.render import Palette, block_line, print_line  # noqa: PLC0415 - rich, for people only
 
-            print_line(terminal(), block_line(block, Palette()))
+            print_line(terminal(data_dir), block_line(block, Palette()))
         if wait is not None and not block["peers"]:
             raise FailedError(
                 "UnavailableError", f"the block is on disk, but no peer had it after {wait:g} s",
@@ -75,15 +89,21 @@ def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
 
 def log(
     chain: ChainName,
-    topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only blocks with this topic.")] = None,
-    type: Annotated[str | None, typer.Option(help="Only blocks of this type.")] = None,
-    author: Annotated[str | None, typer.Option(help="Only blocks by this author: a key, or the end of it.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only blocks from then on: a date, or how long ago (2h, 7d).")
+    topic: Annotated[
+        str | None, typer.Option("--topic", "-t", metavar="TOPIC", help="Only blocks with this topic.")
     ] = None,
-    before: Annotated[str | None, typer.Option(help="Only blocks before then.")] = None,
-    cursor: Annotated[int | None, typer.Option(help="Only blocks that arrived after this cursor.", min=0)] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="At most so many.", min=1)] = None,
+    type: Annotated[str | None, typer.Option(metavar="TYPE", help="Only blocks of this type.")] = None,
+    author: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Only blocks by this author: a key, or the end of it.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only blocks from then on: a date, or how long ago (2h, 7d).")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="WHEN", help="Only blocks before then.")] = None,
+    cursor: Annotated[
+        int | None, typer.Option(metavar="N", help="Only blocks that arrived after this cursor.", min=0)
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", help="At most so many.", min=1)] = None,
     newest_first: Annotated[
         bool, typer.Option("--newest-first/--oldest-first", help="In which order; by arrival at this node.")
     ] = True,
@@ -101,10 +121,12 @@ def log(
 def follow(
     chain: ChainName,
     name: Annotated[
-        str | None, typer.Option(help="A durable cursor: what was missed under this name comes first.")
+        str | None, typer.Option(metavar="NAME", help="A durable cursor: what was missed under this name comes first.")
     ] = None,
-    topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only blocks with this topic.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="End after so many.", min=1)] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", "-t", metavar="TOPIC", help="Only blocks with this topic.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", help="End after so many.", min=1)] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -112,6 +134,8 @@ def follow(
     with telling(as_json=json, data_dir=data_dir):
         arguments = {"chain": chain, "name": name, "topic": topic, "limit": limit}
         directory = directory_of(data_dir)
+        if not json and sys.stdout.isatty():
+            warn("Showing blocks as they arrive; Ctrl-C ends it.")
         _print_blocks(answers(directory, "follow", arguments, online=True, paced=True), as_json=json)
 
 
@@ -120,9 +144,10 @@ def _print_blocks(blocks: Iterator[dict[str, Any]], *, as_json: bool) -> None:
         for block in blocks:
             write_json(block, compact=True)
         return
-    from frontends.render import Palette, block_line, print_line, terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.render import Palette, block_line, print_line  # noqa: PLC0415 - rich, for people only
 
-    console, palette = terminal(), Palette()
+    console, palette = terminal(None), Palette()
     for block in blocks:
         print_line(console, block_line(block, palette))
 
@@ -131,31 +156,55 @@ def show(
     chain: ChainName,
     block: BlockName,
     raw: Annotated[bool, typer.Option("--raw", help="Write the content out, byte for byte, and nothing else.")] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="With --raw: how long to wait for peers that have the content.", min=0.0),
+    ] = 30.0,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show a block, or write its content out."""
+    """Show a block, or write its content out.
+
+    Long content that is not here is fetched from peers, with --raw.
+    """
     with telling(as_json=json, data_dir=data_dir):
         arguments = {"chain": chain, "block": block}
         if raw and json:
             raise FailedError.usage("--raw writes the bytes and nothing else, so not --json", "Leave one of them out.")
+        found = only(answers(directory_of(data_dir), "show", arguments))
         if raw:
-            for piece in answers(directory_of(data_dir), "content", arguments):
-                sys.stdout.buffer.write(base64.b64decode(piece["base64"]))
+            for piece in _pieces(found, directory_of(data_dir), arguments, timeout):
+                sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
-        found = only(answers(directory_of(data_dir), "show", arguments))
         if json:
             write_json(found)
             return
-        from frontends.render import block_details, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import block_details  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(block_details(found))
+        terminal(data_dir).print(block_details(found, chain))
+
+
+def _pieces(found: dict[str, Any], directory: Path, arguments: dict[str, Any], timeout: float) -> Iterator[bytes]:
+    """The content of a block: what was shown already, or asked for piece by piece."""
+    if "payload" in found:
+        text = found["payload"]
+        yield base64.b64decode(text) if found["encoding"] == "base64" else text.encode()
+        return
+    held = found.get("held", True)
+    asked = answers(directory, "content", arguments | {"timeout": timeout}, online=not held)
+    with waiting("fetching the content from peers", quiet=held):
+        first = list(itertools.islice(asked, 1))
+    for piece in itertools.chain(first, asked):
+        yield base64.b64decode(piece["base64"])
 
 
 def graph(
     chain: ChainName,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="The newest so many blocks.", min=1)] = _GRAPH_BLOCKS,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", help="The newest so many blocks.", min=1)
+    ] = _GRAPH_BLOCKS,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -169,6 +218,7 @@ def graph(
             for block in blocks:
                 write_json(block, compact=True)
             return
-        from frontends.render import graph_picture, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import graph_picture  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(graph_picture(list(blocks), shutil.get_terminal_size().columns))
+        terminal(data_dir).print(graph_picture(list(blocks), shutil.get_terminal_size().columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import Annotated, Any
 
@@ -11,12 +10,16 @@ import typer
 from frontends.failures import INTERRUPTED, FailedError
 from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
 from frontends.reach import answers
-from frontends.telling import on_directory, only, telling, waiting, write_json
+from frontends.telling import only, telling, waiting, write_json
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="What to call it here; names are local.", show_default=False)],
-    readers: Annotated[str, typer.Option(help="Who may read: secret (those invited) or everyone.")] = "secret",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What to call it here; names are local.", show_default=False)
+    ],
+    readers: Annotated[
+        str, typer.Option(metavar="WHO", help="Who may read: secret (those invited) or everyone.")
+    ] = "secret",
     invited_writers: Annotated[
         bool, typer.Option("--invited-writers", help="Only you and those you invite as writers may write.")
     ] = False,
@@ -30,21 +33,28 @@ def create(
         if json:
             write_json(chain)
             return
-        from frontends.render import plain_text, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import plain_text  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(f"Made the chain {plain_text(chain['name'])}: {chain['id']}", markup=False, soft_wrap=True)
+        terminal(data_dir).print(
+            f"Made the chain {plain_text(chain['name'])}: {chain['id']}", markup=False, soft_wrap=True
+        )
 
 
 def list_chains(json: Json = False, data_dir: DataDir = None) -> None:
-    """Show the chains of this directory."""
+    """Show the chains of this directory.
+
+    Those that are damaged, too, with what is wrong and what to do.
+    """
     with telling(as_json=json, data_dir=data_dir):
         found = only(answers(directory_of(data_dir), "list", {}))
         if json:
             write_json(found)
             return
-        from frontends.render import chains_table, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import chains_page  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(chains_table(found["chains"], functools.partial(on_directory, data_dir=data_dir)))
+        terminal(data_dir).print(chains_page(found))
 
 
 def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
@@ -57,9 +67,10 @@ def status(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
         if json:
             write_json(found)
             return
-        from frontends.render import status_page, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import status_page  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(status_page(found, functools.partial(on_directory, data_dir=data_dir)))
+        terminal(data_dir).print(status_page(found))
 
 
 def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = None) -> None:
@@ -73,9 +84,10 @@ def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
         if json:
             write_json(report)
         else:
-            from frontends.render import terminal, verify_page  # noqa: PLC0415 - rich, for people only
+            from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.render import verify_page  # noqa: PLC0415 - rich, for people only
 
-            terminal().print(verify_page(report))
+            terminal(data_dir).print(verify_page(report))
     if not report["ok"]:
         raise typer.Exit(6)
 
@@ -93,23 +105,27 @@ def delete(
     with telling(as_json=json, data_dir=data_dir):
         directory = directory_of(data_dir)
         if not yes:
-            _confirm(chain, only(answers(directory, "list", {}))["chains"], may_ask=not json and sys.stdin.isatty())
+            _confirm(chain, only(answers(directory, "list", {})), may_ask=not json and sys.stdin.isatty())
         gone = only(answers(directory, "delete", {"chain": chain}))
         if json:
             write_json(gone)
             return
-        from frontends.render import many, plain_text, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import many, plain_text  # noqa: PLC0415 - rich, for people only
 
-        blocks = many(gone["deleted"]["blocks"], "block")
-        terminal().print(f"Deleted {plain_text(gone['deleted']['name'])}: {blocks}.", markup=False)
+        deleted = gone["deleted"]
+        blocks = many(deleted["blocks"], "block") if "blocks" in deleted else "it was damaged"
+        terminal(data_dir).print(f"Deleted {plain_text(deleted['name'])}: {blocks}.", markup=False)
 
 
-def _confirm(chain: str, chains: list[dict[str, Any]], *, may_ask: bool) -> None:
+def _confirm(chain: str, listed: dict[str, Any], *, may_ask: bool) -> None:
     if not may_ask:
         raise FailedError.usage("deleting was not confirmed", "Say --yes: there is nobody to ask here.")
-    blocks = next((each["blocks"] for each in chains if chain in {each["name"], each["id"]}), None)
-    if blocks is None:
+    found = next((each for each in listed["chains"] + listed["damaged"] if chain in {each["name"], each["id"]}), None)
+    if found is None:
         return  # the verb says that there is no such chain
-    if not typer.confirm(f"Delete {chain!r} from this directory? It holds {blocks} block{'s' * (blocks != 1)}."):
+    blocks = found.get("blocks")
+    what = "It is damaged" if blocks is None else f"It holds {blocks} block{'s' * (blocks != 1)}"
+    if not typer.confirm(f"Delete {chain!r} from this directory? {what}."):
         typer.echo("Nothing was deleted.")
         raise typer.Exit(INTERRUPTED)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from frontends.directory import on_directory
 from frontends.options import DataDir, Json, directory_of
 from frontends.telling import telling, write_json
 
@@ -15,12 +16,13 @@ def run(
     listen: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="ADDRESS",
             help="A multiaddress to listen on, such as /ip4/0.0.0.0/tcp/4711; may be repeated.",
             show_default="loopback only",
         ),
     ] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written, with the addresses, once others can connect.")
+        Path | None, typer.Option(metavar="PATH", help="Written, with the addresses, once others can connect.")
     ] = None,
     json: Json = False,
     data_dir: DataDir = None,
@@ -47,11 +49,13 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
         findings = []
         if json:
             findings = [finding.to_json() for finding in examine(directory_of(data_dir))]
+            findings = [found | {"remedy": on_directory(found["remedy"], data_dir)} for found in findings]
             write_json({"findings": findings, "ok": all(finding["level"] != "bad" for finding in findings)})
         else:
-            from frontends.render import finding_line, terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.render import finding_line  # noqa: PLC0415 - rich, for people only
 
-            console = terminal()
+            console = terminal(data_dir)
             for finding in examine(directory_of(data_dir)):
                 findings.append(finding.to_json())
                 console.print(finding_line(findings[-1]))
@@ -61,9 +65,12 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
 
 def demo(
     input: Annotated[
-        Path | None, typer.Option("--input", help="A folder whose files the peers share.", show_default="docs/")
+        Path | None,
+        typer.Option("--input", metavar="DIR", help="A folder whose files the peers share.", show_default="docs/"),
     ] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep the peers' directories in this new folder.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the peers' directories in this new folder.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Watch three peers share a chain, right here.

@@ -13,7 +13,7 @@ import typer
 from frontends.failures import FailedError
 from frontends.options import ChainName, DataDir, Json, Timeout, directory_of, seconds
 from frontends.reach import answers
-from frontends.telling import on_directory, only, telling, warn, write_json
+from frontends.telling import only, telling, warn, write_json
 
 _NOBODY: Final = ("Nobody is online to honour it.", "Keep `walytis run` going.")
 _LOCAL: Final = (
@@ -24,10 +24,10 @@ _LOCAL: Final = (
 
 def invite(
     chain: ChainName,
-    uses: Annotated[int | None, typer.Option(help="How many may use it.", min=1)] = None,
+    uses: Annotated[int | None, typer.Option(metavar="N", help="How many may use it.", show_default="1", min=1)] = None,
     any_number: Annotated[bool, typer.Option("--any-number", help="Any number may use it.")] = False,
     expires: Annotated[
-        str | None, typer.Option(help="For how long it is good: 30m, 2h, 7d.", show_default="no end")
+        str | None, typer.Option(metavar="TIME", help="For how long it is good: 30m, 2h, 7d.", show_default="no end")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Whoever joins with it may read, not write.")] = False,
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Show a QR code, on a terminal.")] = True,
@@ -49,14 +49,15 @@ def invite(
             write_json(made)
             return
         if sys.stdout.isatty():
-            from frontends.render import invitation_page, terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+            from frontends.render import invitation_page  # noqa: PLC0415 - rich, for people only
 
-            invitation_page(terminal(), made, with_code=qr)
+            invitation_page(terminal(data_dir), made, with_code=qr)
         else:
             typer.echo(made["invitation"])
         for holds, (sentence, hint) in ((made.get("local_only"), _LOCAL), (not made["served"], _NOBODY)):
             if holds:
-                warn(sentence, on_directory(hint, data_dir))
+                warn(sentence, hint, data_dir)
 
 
 def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) -> None:
@@ -66,14 +67,17 @@ def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) 
         if json:
             write_json(found)
             return
-        from frontends.render import invitations_table, terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import invitations_table  # noqa: PLC0415 - rich, for people only
 
-        terminal().print(invitations_table(found["invitations"]))
+        terminal(data_dir).print(invitations_table(found["invitations"]))
 
 
 def revoke(
     chain: ChainName,
-    invitation: Annotated[str, typer.Argument(help="The invitation, its id, or the beginning of its id.")],
+    invitation: Annotated[
+        str, typer.Argument(metavar="INVITATION", help="The invitation, its id, or the beginning of its id.")
+    ],
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -90,8 +94,13 @@ def revoke(
 
 
 def join(
-    invitation: Annotated[str, typer.Argument(help="What you were given; - reads standard input.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="What to call the chain here.", show_default="as suggested")] = None,
+    invitation: Annotated[
+        str,
+        typer.Argument(metavar="INVITATION", help="What you were given; - reads standard input.", show_default=False),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call the chain here.", show_default="as suggested")
+    ] = None,
     timeout: Timeout = None,
     json: Json = False,
     data_dir: DataDir = None,
@@ -119,11 +128,12 @@ def _require_invitation(text: str) -> None:
 
 
 def _show_join(steps: Iterator[dict[str, Any]], data_dir: Path | None) -> None:
-    from frontends.render import JoinPage, terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+    from frontends.render import JoinPage  # noqa: PLC0415 - rich, for people only
 
-    with JoinPage(terminal(to_stderr=True)) as page:
+    with JoinPage(terminal(data_dir, to_stderr=True)) as page:
         for step in steps:
             if step["event"] == "joined":
-                page.joined(step, functools.partial(on_directory, data_dir=data_dir))
+                page.joined(step)
             else:
                 page.progress(step)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from frontends.console import terminal
 from frontends.demo.material import Plan, default_folder, gather, make_plan, shipped, with_a_long_one
 from frontends.demo.pages import Lines, Page
 from frontends.demo.story import Story, Tell
 from frontends.failures import FailedError
-from frontends.render import terminal
 
 
 def run_demo(source: Path | None, keep: Path | None, *, as_json: bool) -> bool:
@@ -29,7 +29,7 @@ def run_demo(source: Path | None, keep: Path | None, *, as_json: bool) -> bool:
         folder, plan, skipped = _input(source, work)
         if as_json:
             return _play(folder, plan, skipped, work, Lines().tell)
-        with Page(terminal()) as page:
+        with Page(terminal(None)) as page:
             return _play(folder, plan, skipped, work, page.tell)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import walytis_core
-from tests.suites.nodes import assert_sound, ids, join, payloads, until_same
+from tests.suites.nodes import WITHIN_S, assert_sound, ids, join, payloads, until, until_same
 from walytis_core import (
     Arrived,
     Block,
@@ -66,7 +66,7 @@ def test_a_taken_name_gets_a_number(node: Node, other: Node) -> None:
     other.create_chain("notes")
     assert join(other, invited[0]).name == "notes-2"
     uri = str(invited[1].invite())
-    assert other.join(uri, name="mine").result(10).name == "mine"
+    assert other.join(uri, name="mine").result(WITHIN_S).name == "mine"
     assert sorted(chain.name for chain in other.chains()) == ["mine", "notes", "notes-2"]
 
 
@@ -77,7 +77,7 @@ def test_a_chosen_name_that_is_taken_is_refused(node: Node, other: Node, chain: 
         with pytest.raises(InvalidInputError):
             _ = other.join(uri, name=name)
     assert [one.name for one in other.chains()] == ["notes"]
-    other.join(uri, name="free").result(10)
+    other.join(uri, name="free").result(WITHIN_S)
 
 
 @pytest.mark.parametrize("name", ["", "\x00", "a\nb", "\ud800", "\u202eevil"])
@@ -322,7 +322,7 @@ def test_the_genesis_is_in_no_feed_list_or_count(chain: Chain) -> None:
             chain.block(chain.id)
         assert feed.next(timeout=0) is None
         block = chain.append(b"1")
-        event = feed.next(timeout=5)
+        event = feed.next(timeout=WITHIN_S)
         assert isinstance(event, Arrived)
         assert event.block == block
         assert feed.next(timeout=0) is None
@@ -431,7 +431,7 @@ def all_errors(root: type[WalytisError] = WalytisError) -> Iterator[type[Walytis
         yield from all_errors(error)
 
 
-@pytest.mark.parametrize("error", set(all_errors()), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", sorted(set(all_errors()), key=str), ids=lambda error: error.__name__)
 def test_every_error_is_public_and_has_a_hint(error: type[WalytisError]) -> None:
     assert error.__name__ in walytis_core.__all__
     assert error.hint
@@ -443,8 +443,9 @@ def test_pending_says_that_time_is_up(node: Node, other: Node, chain: Chain, hub
     uri = str(chain.invite())
     hub.cut(node.peer_id)
     pending = other.join(uri)
+    until(lambda: "waiting" in pending.progress().state)
     with pytest.raises(UnavailableError) as caught:
-        pending.result(timeout=0.5)
+        pending.result(timeout=0.1)
     assert "online" in str(caught.value)
     assert "waiting" in pending.progress().state
     assert not pending.done()
@@ -458,7 +459,7 @@ def test_pending_says_that_time_is_up(node: Node, other: Node, chain: Chain, hub
 def test_a_listed_chain_refuses_others(node: Node, other: Node) -> None:
     """C09: a listed-writers policy refuses other authors, at the reader's own append too."""
     chain = node.create_chain("x", writers=[])
-    reader = other.join(str(chain.invite(write=False))).result(10)
+    reader = other.join(str(chain.invite(write=False))).result(WITHIN_S)
     with pytest.raises(NotAllowedError) as caught:
         reader.append(b"no")
     assert caught.value.hint

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trio
 
-from tests.suites.hostile import JOIN, Stranger, keys_of
-from tests.suites.nodes import Crew, assert_sound, join, until, until_same
+from tests.suites.hostile import JOIN, Stranger, is_served, keys_of
+from tests.suites.nodes import WITHIN_S, Crew, assert_sound, join, until, until_same
 from walytis_core import Chain, Layer, Node, Reason, StorageError, UnavailableError, WalytisError, reception, session
 from walytis_core.chain_service import ChainService
 from walytis_core.engine import Engine
 from walytis_core.events import Input, PeerSeen
+from walytis_core.known_peers import KnownPeers
 from walytis_core.limits import Limits
 from walytis_core.messages import Credit, Message, Peers, Want, encode
 from walytis_core.network import MemoryHub, MemoryNetwork
@@ -55,7 +59,7 @@ def assert_goes_on(node: Node, hub: MemoryHub, chain: Chain) -> None:
 
 def service_of(node: Node, chain: Chain) -> ChainService:
     """The chain on the network, once it is there."""
-    until(lambda: chain.id in node._service.chains)
+    until(lambda: is_served(node, chain.id))
     return node._service.chains[chain.id]
 
 
@@ -146,26 +150,87 @@ def test_a_bug_in_dialling_one_peer(hub: MemoryHub, node: Node, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(MemoryNetwork, "connect", bug)
         service = service_of(node, chain)
-        node._loop.post(lambda: service.learn("bob", ["/memory/bob/p2p/bob"]))
-        assert dialled.wait(10)
-    until(lambda: not any(known.dialling for known in service._book._peers.values()))
+        node._life.loop.post(lambda: service.known.learn("bob", ["/memory/bob/p2p/bob"]))
+        assert dialled.wait(WITHIN_S)
+    until(lambda: not any(known.dialling for known in service.known.book._peers.values()))
     assert_goes_on(node, hub, chain)
 
 
-def test_members_that_raises_lets_nobody_in(hub: MemoryHub) -> None:
+def test_members_that_raises_lets_nobody_in(tmp_path: Path, hub: MemoryHub) -> None:
     """C42: an app that cannot say who is a member admits nobody, and its node goes on."""
 
     def members(_did: str, _key: bytes) -> bool:
         raise KeyError("a bug of the app")
 
-    with Node.in_memory(hub) as node:
-        node._members = members
+    with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
         node.addresses()
         chain = node.create_chain("closed", readers=READERS)
         with Stranger(MemoryNetwork(hub)) as stranger, pytest.raises(UnavailableError):
             stranger.run(stranger.open, node, keys_of(node, chain))
         until(lambda: node.stats.refused.get(Reason.BAD_PROOF.value))
         assert_goes_on(node, hub, node.create_chain("open", readers="everyone"))
+
+
+def test_members_that_takes_its_time_holds_up_nobody_else(
+    tmp_path: Path, hub: MemoryHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C42: while the app looks up who is a member, the node's loop and its other chains go on."""
+    monkeypatch.setattr(Limits, "handshake_timeout_s", 100.0)  # what is done meanwhile takes as long as it takes
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def members(did: str, _key: bytes) -> bool:
+        asked.release()
+        answer.wait(60)
+        return did == READERS
+
+    try:
+        with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
+            node.addresses()
+            closed, opened = node.create_chain("closed", readers=READERS), node.create_chain("open", readers="everyone")
+            with Stranger(MemoryNetwork(hub)) as stranger:
+
+                async def meet() -> None:
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(6):  # more than are asked of at once
+                            nursery.start_soon(stranger.open, node, keys_of(node, closed))
+                        await trio.to_thread.run_sync(lambda: asked.acquire(timeout=WITHIN_S))
+                        await trio.to_thread.run_sync(assert_goes_on, node, hub, opened)
+                        assert not closed.peers()
+                        answer.set()
+
+                stranger.run(meet)
+                until(closed.peers)
+    finally:
+        answer.set()
+
+
+def test_members_that_never_answers_does_not_keep_the_node_open(tmp_path: Path, hub: MemoryHub) -> None:
+    """C42, C46: a node closes while the app still looks up who is a member."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def members(_did: str, _key: bytes) -> bool:
+        asked.set()
+        return answer.wait(60)
+
+    try:
+        with Stranger(MemoryNetwork(hub)) as stranger:
+            with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
+                node.addresses()
+                chain = node.create_chain("closed", readers=READERS)
+                keys = keys_of(node, chain)
+                crew = Crew()
+
+                def knock() -> None:
+                    with suppress(UnavailableError):
+                        stranger.run(stranger.open, node, keys)
+
+                crew.start(knock)
+                assert asked.wait(WITHIN_S)
+                began = time.monotonic()
+            assert time.monotonic() - began < WITHIN_S  # the app answers after twice that
+            crew.join()
+    finally:
+        answer.set()
 
 
 def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +249,7 @@ def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: p
         with monkeypatch.context() as patch:
             patch.setattr(View, "resolved", refuse)
             chain.append(b"1")
-            assert refused.wait(10)
+            assert refused.wait(WITHIN_S)
         chain.append(b"2")
         assert_goes_on(node, hub, chain)
 
@@ -195,18 +260,18 @@ def test_a_book_that_cannot_be_read_is_not_written_over(
     """C25: a disk that refuses while a chain starts costs neither the node nor the addresses that are stored."""
     chain = node.create_chain("open", readers="everyone")
     service = service_of(node, chain)
-    until(lambda: service._is_book_read)
+    until(lambda: service.known.is_read)
 
     def refuse(*_: object) -> bytes:
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("walytis_core.chain_service._stored_book", refuse)
+        patch.setattr(KnownPeers, "_read", refuse)
         second = node.create_chain("second", readers="everyone")
-        until(lambda: second.id in node._service.chains and node._service.chains[second.id].is_running)
-        assert node._crash is None
+        until(lambda: is_served(node, second.id))
+        assert node._life.crash is None
     assert_goes_on(node, hub, chain)
-    assert not node._service.chains[second.id]._is_book_read
+    assert not node._service.chains[second.id].known.is_read
 
 
 def test_introductions_of_one_peer_are_few(node: Node, stranger: Stranger) -> None:
@@ -224,7 +289,7 @@ def test_introductions_of_one_peer_are_few(node: Node, stranger: Stranger) -> No
             await wire.send(Want(()))
             await wire.frames.stream.close()
 
-    book = service_of(node, chain)._book
+    book = service_of(node, chain).known.book
     stranger.run(lie)
     until(lambda: not chain.peers())
     assert len(book) <= Limits.introductions_per_minute + 1
@@ -249,10 +314,10 @@ def test_closing_while_chains_are_made_and_deleted() -> None:
 
         for _ in range(2):
             crew.start(make)
-        assert started.wait(10)
+        assert started.wait(WITHIN_S)
         node.close()
-        crew.join(10)
-        assert node._crash is None
+        crew.join()
+        assert node._life.crash is None
 
 
 def test_a_fault_is_told_from_any_thread(node: Node) -> None:

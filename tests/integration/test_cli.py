@@ -6,11 +6,13 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 
 import pytest
 
 from tests.suites.command import COMMAND, WAIT_S, answer, environment, failure, lines, started, walytis
+from walytis_core import Cid
 
 pytestmark = pytest.mark.slow
 
@@ -155,6 +157,32 @@ def test_deleting_asks_and_takes_no_for_an_answer(tmp_path):
 
 
 @pytest.mark.libp2p
+@pytest.mark.timeout(120)
+def test_a_damaged_chain_is_shown_with_what_to_do_and_can_be_deleted(tmp_path):
+    """C24: the others go on; `list` says why and what to do, `verify` and `doctor` that something is wrong."""
+    directory = tmp_path / "data"
+    made = {name: answer(directory, "create", name) for name in ("sound", "spoilt")}
+    with sqlite3.connect(directory / "walytis.db") as connection:
+        spoil = "UPDATE blocks SET encoded = x'00' WHERE id = ?"
+        connection.execute(spoil, (Cid.parse(made["spoilt"]["id"])[4:],))
+    connection.close()
+    listed = answer(directory, "list")
+    assert [chain["name"] for chain in listed["chains"]] == ["sound"]
+    (damaged,) = listed["damaged"]
+    assert (damaged["name"], damaged["id"]) == ("spoilt", made["spoilt"]["id"])
+    assert "damaged" in damaged["reason"]
+    assert answer(directory, "status")["damaged"] == [damaged]
+    page = walytis(directory, "list")
+    assert page.returncode == 0
+    assert f"`walytis delete spoilt --data-dir {directory}`" in " ".join(page.stdout.decode().split())
+    for command in ("verify", "doctor"):
+        told = walytis(directory, command, "--json")
+        assert (told.returncode, json.loads(told.stdout)["ok"]) == (6, False)
+    assert failure(directory, "log", "spoilt")["error"] == "StorageError"
+    assert answer(directory, "delete", "spoilt", "--yes")["deleted"] == damaged
+    assert answer(directory, "list")["damaged"] == []
+
+
 def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
     done = walytis(notes, "invite", "notes", "--expires", "1d", "--uses", "3")
     assert done.stdout.count(b"\n") == 1

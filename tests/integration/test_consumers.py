@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.suites.nodes import assert_causal, join, open_node, until, until_same
+from tests.suites.nodes import WITHIN_S, assert_causal, join, open_node, until, until_same
 from walytis_core import Arrived, Block, Chain, ClosedError, Feed, FeedEvent, InUseError, InvalidInputError, Node
 from walytis_core.events import Revised
 from walytis_core.network import MemoryHub
@@ -38,7 +40,7 @@ def take(feed: Feed, count: int, *, ack: bool = True) -> list[bytes]:
     """The payloads of the next events."""
     taken = []
     for _ in range(count):
-        event = feed.next(timeout=10)
+        event = feed.next(timeout=WITHIN_S)
         assert isinstance(event, Arrived)
         taken.append(event.block.payload)
         if ack:
@@ -82,7 +84,7 @@ def test_acknowledged_out_of_order(tmp_path: Path, hub: MemoryHub) -> None:
         chain = node.create_chain("notes")
         chain.append_many([b"1", b"2", b"3"])
         feed = chain.follow(name="inbox")
-        events = [feed.next(timeout=5) for _ in range(3)]
+        events = [feed.next(timeout=WITHIN_S) for _ in range(3)]
         for event in (events[2], events[1]):
             assert event is not None
             event.ack()
@@ -102,7 +104,7 @@ def test_parents_come_first(node: Node, hub: MemoryHub) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(WITHIN_S)
         until_same(*chains, count=120)
         for blocks in heard:
             until(partial(has, blocks, 120))
@@ -160,7 +162,7 @@ def test_rejected_on_purpose(tmp_path: Path, hub: MemoryHub) -> None:
         chain = node.create_chain("notes")
         chain.append_many([b"1", b"2"])
         feed = chain.follow(name="inbox")
-        event = feed.next(timeout=5)
+        event = feed.next(timeout=WITHIN_S)
         assert isinstance(event, Arrived)
         event.reject("not for me")
         assert take(feed, 1) == [b"2"]
@@ -171,14 +173,13 @@ def test_rejected_on_purpose(tmp_path: Path, hub: MemoryHub) -> None:
         assert list(chain.rejected("inbox").values()) == ["not for me"]
         unnamed = chain.follow()
         chain.append(b"3")
-        event = unnamed.next(timeout=5)
+        event = unnamed.next(timeout=WITHIN_S)
         assert isinstance(event, Arrived)
         with pytest.raises(InvalidInputError):
             event.reject("unnamed")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_ten_thousand_blocks_while_the_app_was_off(tmp_path: Path, hub: MemoryHub) -> None:
     """C18: all are delivered at its next start, in bounded memory."""
     total = 10_000
@@ -279,7 +280,7 @@ def test_all_ways_give_the_same(chain: Chain) -> None:
     chain.follow(keep("via"), name="via", via=calls.put)
     payloads = fill(chain)
     while len(results["via"]) < len(payloads):  # the app's own loop
-        call = calls.get(timeout=10)
+        call = calls.get(timeout=WITHIN_S)
         assert callable(call)
         call()
     for event in chain.follow(name="iteration"):
@@ -294,7 +295,7 @@ def test_all_ways_give_the_same(chain: Chain) -> None:
             if len(results["asyncio"]) == len(payloads):
                 return
 
-    asyncio.run(asyncio.wait_for(consume(), 10))
+    asyncio.run(asyncio.wait_for(consume(), WITHIN_S))
     until(lambda: len(results["thread"]) == len(payloads))
     assert results == dict.fromkeys(results, payloads)
     assert callers == {threading.current_thread().name}
@@ -317,7 +318,7 @@ def test_asyncio_waits_without_blocking_its_loop(chain: Chain) -> None:
         for number in range(5):
             await asyncio.sleep(0)
             chain.append(b"%d" % number)
-        return await asyncio.wait_for(consumer, 10)
+        return await asyncio.wait_for(consumer, WITHIN_S)
 
     assert asyncio.run(main()) == [b"0", b"1", b"2", b"3", b"4"]
 
@@ -330,7 +331,7 @@ def test_asyncio_feed_ends_when_it_is_closed(chain: Chain) -> None:
         threading.Timer(0.05, feed.close).start()
         return len([event async for event in feed])
 
-    assert asyncio.run(asyncio.wait_for(main(), 10)) == 0
+    assert asyncio.run(asyncio.wait_for(main(), WITHIN_S)) == 0
 
 
 def test_a_join_can_be_awaited(node: Node, hub: MemoryHub) -> None:
@@ -341,7 +342,7 @@ def test_a_join_can_be_awaited(node: Node, hub: MemoryHub) -> None:
 
     async def main() -> list[bytes]:
         with Node.in_memory(hub) as other:
-            copy = await asyncio.wait_for(_awaited(other.join(uri)), 10)
+            copy = await asyncio.wait_for(_awaited(other.join(uri)), WITHIN_S)
             block = await copy.fetch(next(copy.blocks()))
             return [block.payload]
 
@@ -395,7 +396,7 @@ def test_a_feed_closed_while_waiting(chain: Chain) -> None:
         thread.start()
     feed.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(WITHIN_S)
     assert ends == ["over", "over"]
     with pytest.raises(ClosedError):
         feed.next(timeout=0)
@@ -418,7 +419,110 @@ def test_a_name_has_one_feed_at_a_time(chain: Chain) -> None:
         assert feed.next(timeout=0) is None
     chain.follow(got.append, name="same")
     chain.close()
-    until(lambda: not any(thread.name == "walytis-follow-same" for thread in threading.enumerate()), 5)
+    until(lambda: not any(thread.name == "walytis-follow-same" for thread in threading.enumerate()))
+
+
+def test_a_feed_that_was_left_gives_its_name_up(chain: Chain) -> None:
+    """C16, C17: the next one goes on where it was, and what the old one still says has no effect, loudly."""
+    chain.append_many([b"1", b"2"])
+    for event in chain.follow(name="same"):
+        assert isinstance(event, Arrived)
+        event.ack()
+        break
+    left = chain.follow(name="same")
+    late = left.next(timeout=WITHIN_S)
+    assert isinstance(late, Arrived)
+    with chain.follow(name="same") as feed:
+        assert take(feed, 1, ack=False) == [b"2"]
+        for act in (partial(left.next, timeout=0), late.ack, partial(late.reject, "no"), partial(next, iter(left))):
+            with pytest.raises(ClosedError, match="another feed of the name 'same'") as caught:
+                act()
+            assert "name" in caught.value.hint
+        assert chain.rejected("same") == {}
+        assert chain.tables.cursor("same") == late.number - 1
+
+
+def test_a_feed_at_work_keeps_its_name(chain: Chain) -> None:
+    """C16: a loop, a `with` block, a callback: until it is left or closed; neither a second feed nor a reset gets in."""
+    chain.append_many([b"1", b"2"])
+
+    def refused() -> None:
+        for ask in (partial(chain.follow, name="same"), partial(chain.reset, "same")):
+            with pytest.raises(InUseError) as caught:
+                ask()
+            assert "close" in caught.value.hint
+
+    for _event in chain.follow(name="same"):
+        refused()
+        break
+    with chain.follow(name="same"):
+        refused()
+    follower = chain.follow(lambda _event: None, name="same")
+    refused()
+    follower.close()
+    chain.reset("same")
+
+
+def test_a_loop_that_was_interrupted_gives_its_name_up(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C16: as in a notebook, where what was raised keeps the frames of the loop alive."""
+    feed = chain.follow(name="same")
+    monkeypatch.setattr(feed, "next", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        list(feed)
+    chain.follow(name="same").close()
+    assert any("self" in entry.frame.f_locals for entry in kept.traceback)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_asyncio_loops_hold_the_name_and_give_it_up(chain: Chain) -> None:
+    """C16: at once when the loop is left, before asyncio has done anything else."""
+    chain.append_many([b"1", b"2"])
+
+    async def main() -> None:
+        for _ in range(2):
+            async for _event in chain.follow(name="same"):
+                with pytest.raises(InUseError):
+                    chain.follow(name="same")
+                break
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wait_for_ever(), 0.05)
+        chain.follow(name="same").close()
+
+    async def wait_for_ever() -> None:
+        with chain.follow(name="other") as feed:
+            assert take(feed, 2) == [b"1", b"2"]
+        async for _event in chain.follow(name="other"):
+            raise AssertionError
+
+    asyncio.run(main())
+
+
+def test_starting_over_is_not_undone_by_a_late_acknowledgement(chain: Chain) -> None:
+    """C19: also not by one of a feed that was closed before."""
+    chain.append_many([b"1", b"2"])
+    for closes in (False, True):
+        feed = chain.follow(name="same")
+        late = feed.next(timeout=WITHIN_S)
+        assert late is not None
+        if closes:
+            feed.close()
+        chain.reset("same")
+        with pytest.raises(ClosedError, match="was reset"):
+            late.ack()
+        assert chain.tables.cursor("same") is None
+    with chain.follow(name="same") as feed:
+        assert take(feed, 2) == [b"1", b"2"]
+
+
+def test_a_feed_that_is_dropped_is_not_kept(chain: Chain) -> None:
+    """C17: the chain tells it nothing more, and holds nothing for it."""
+    dropped = weakref.ref(chain.follow(revisions=True))
+    gc.collect()
+    assert dropped() is None
+    chain.append(b"1")
 
 
 def test_a_block_that_was_damaged_when_it_was_passed(tmp_path: Path, hub: MemoryHub) -> None:
@@ -426,7 +530,7 @@ def test_a_block_that_was_damaged_when_it_was_passed(tmp_path: Path, hub: Memory
     with Node.in_memory(hub) as peer, open_node(tmp_path / "a", hub) as node:
         chain = peer.create_chain("notes")
         blocks = chain.append_many([b"%d" % number for number in range(5)])
-        copy = node.join(str(chain.invite())).result(20)
+        copy = node.join(str(chain.invite())).result(WITHIN_S)
         until(lambda: len(copy) == 5)
         hub.cut(peer.peer_id)
         with copy.tables._database.write() as connection:  # type: ignore[attr-defined]
@@ -461,5 +565,5 @@ def test_a_consumer_that_ends_is_not_kept(chain: Chain) -> None:
     for number in range(20):
         feed = chain.follow(lambda _event: None, name=f"inbox {number}")
         feed.close()
-    until(lambda: not any("walytis-follow" in thread.name for thread in threading.enumerate()), 5)
+    until(lambda: not any("walytis-follow" in thread.name for thread in threading.enumerate()))
     assert chain.status().followers == {}

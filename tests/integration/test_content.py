@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from tests.suites.nodes import assert_sound, join, until, until_same
-from walytis_core import Block, Chain, InvalidInputError, Limits, Node, UnavailableError
+from tests.suites.nodes import WITHIN_S, assert_sound, join, until, until_same
+from walytis_core import Block, Chain, Cid, InvalidInputError, Limits, Node, UnavailableError
 from walytis_core.network import MemoryHub
 
 LEAF = Limits.leaf_bytes
@@ -58,12 +59,12 @@ def test_fetched_on_demand(other: Node, chain: Chain, size: int) -> None:
         _ = held.payload
     assert "fetch" in caught.value.hint or "fetch" in str(caught.value)
     pending = copy.fetch(held)
-    assert pending.result(20).payload == payload
+    assert pending.result(WITHIN_S).payload == payload
     assert copy.has_content(held)
     assert copy.block(block.id).payload == held.payload == payload
     done = pending.progress()
     assert done.held == done.known > 0
-    assert copy.fetch(held).result(5).payload == payload
+    assert copy.fetch(held).result(WITHIN_S).payload == payload
 
 
 def test_inline_content_needs_no_fetch(other: Node, chain: Chain) -> None:
@@ -72,7 +73,7 @@ def test_inline_content_needs_no_fetch(other: Node, chain: Chain) -> None:
     block = arrived(copy, chain.append(bytes(Limits.max_payload_bytes)))
     assert block.content is None
     assert copy.has_content(block)
-    assert copy.fetch(block).result(1) == block
+    assert copy.fetch(block).result(WITHIN_S) == block
     copy.drop_content(block)
     assert block.payload == bytes(Limits.max_payload_bytes)
 
@@ -81,7 +82,7 @@ def test_fetched_in_advance_by_a_handler(other: Node, chain: Chain) -> None:
     """C50: a follower may fetch what it is told of, before anyone reads it."""
     copy = join(other, chain)
     got: list[bytes] = []
-    copy.follow(lambda event: got.append(copy.fetch(event.block).result(10).payload), name="inbox")  # type: ignore[union-attr]
+    copy.follow(lambda event: got.append(copy.fetch(event.block).result(WITHIN_S).payload), name="inbox")  # type: ignore[union-attr]
     sent = [random.Random(number).randbytes(60_000) for number in range(5)]
     for payload in sent:
         chain.append(payload)
@@ -94,7 +95,7 @@ def test_dropping(other: Node, chain: Chain) -> None:
     copy = join(other, chain)
     payload = random.Random(1).randbytes(700_000)
     block = chain.append(payload)
-    held = copy.fetch(arrived(copy, block)).result(10)
+    held = copy.fetch(arrived(copy, block)).result(WITHIN_S)
     chain.drop_content(block)
     assert not chain.has_content(block)
     assert block in list(chain.blocks())
@@ -104,11 +105,11 @@ def test_dropping(other: Node, chain: Chain) -> None:
         chain.block(block.id).open().read()
     assert_sound(chain)
     chain.drop_content(block)
-    assert chain.fetch(block).result(10).payload == payload
+    assert chain.fetch(block).result(WITHIN_S).payload == payload
     chain.drop_content(block)
     copy.drop_content(held)
     with pytest.raises(UnavailableError):
-        chain.fetch(block).result(10)
+        chain.fetch(block).result(WITHIN_S)
     assert chain.append(payload).payload == payload
     assert chain.has_content(block)
 
@@ -129,7 +130,7 @@ def test_nobody_has_it(node: Node, chain: Chain) -> None:
     chain.drop_content(block)
     for _ in range(2):
         with pytest.raises(UnavailableError) as caught:
-            chain.fetch(block).result(5)
+            chain.fetch(block).result(WITHIN_S)
         assert caught.value.hint
     assert len(chain) == 1
 
@@ -140,6 +141,17 @@ def test_resumed_after_a_cut(node: Node, other: Node, chain: Chain, hub: MemoryH
     copy = join(other, chain)
     block = chain.append(payload)
     held = arrived(copy, block)
+    given: list[int] = []
+    is_cut = threading.Event()
+    give = chain.tables.side
+
+    def counting(cid: Cid) -> bytes | None:
+        given.append(1)
+        if len(given) == 60:  # nothing more until the link is cut, so that it breaks off half way
+            assert is_cut.wait(WITHIN_S)
+        return give(cid)
+
+    chain.tables.side = counting  # type: ignore[method-assign]
     pending = copy.fetch(held)
 
     def pieces() -> int:
@@ -148,24 +160,18 @@ def test_resumed_after_a_cut(node: Node, other: Node, chain: Chain, hub: MemoryH
 
     until(lambda: pieces() >= 10)
     hub.split([node.peer_id], [other.peer_id])
-    if not pending.done():
-        with pytest.raises(UnavailableError):
-            pending.result(20)
-        assert pieces() < 81
+    is_cut.set()
+    with pytest.raises(UnavailableError):
+        pending.result(WITHIN_S)
     kept = pieces()
-    assert not copy.has_content(held) or kept == 81
-    given: list[int] = []
-    give = node.chain("notes").tables.side
-
-    def counting(cid):
-        given.append(1)
-        return give(cid)
-
-    node.chain("notes").tables.side = counting  # type: ignore[method-assign]
+    assert kept < 81
+    assert not copy.has_content(held)
+    until(lambda: not copy.peers())
+    given.clear()
     hub.heal()
-    until(copy.peers, 20)
+    until(copy.peers)
     resumed = copy.fetch(held)
-    assert resumed.result(20).payload == payload
+    assert resumed.result(WITHIN_S).payload == payload
     assert len(given) <= 2 * (81 - kept) + 20, "pieces that were held came again"
     assert resumed.progress().held == resumed.progress().known
 
@@ -177,7 +183,7 @@ def test_two_fetches_at_once(other: Node, chain: Chain) -> None:
     blocks = [arrived(copy, chain.append(payload)) for payload in payloads]
     pendings = [copy.fetch(block) for block in (*blocks, *blocks)]
     for pending, payload in zip(pendings, payloads * 2, strict=True):
-        assert pending.result(20).payload == payload
+        assert pending.result(WITHIN_S).payload == payload
 
 
 def test_cancelling_a_fetch(other: Node, chain: Chain) -> None:
@@ -187,7 +193,7 @@ def test_cancelling_a_fetch(other: Node, chain: Chain) -> None:
     block = arrived(copy, chain.append(payload))
     pending = copy.fetch(block)
     pending.cancel()
-    assert copy.fetch(block).result(20).payload == payload
+    assert copy.fetch(block).result(WITHIN_S).payload == payload
 
 
 def test_content_survives_its_author(hub: MemoryHub, node: Node, other: Node) -> None:
@@ -197,10 +203,10 @@ def test_content_survives_its_author(hub: MemoryHub, node: Node, other: Node) ->
         first = author.create_chain("notes", readers="everyone")
         copy = join(node, first)
         block = first.append(payload)
-        copy.fetch(arrived(copy, block)).result(10)
+        copy.fetch(arrived(copy, block)).result(WITHIN_S)
     further = join(other, copy)
     until_same(copy, further)
-    assert further.fetch(arrived(further, block)).result(10).payload == payload
+    assert further.fetch(arrived(further, block)).result(WITHIN_S).payload == payload
 
 
 def test_reading_in_parts(chain: Chain) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites.nodes import assert_sound, join, open_node, payloads, until, until_same
+from tests.suites.nodes import WITHIN_S, assert_sound, join, open_node, payloads, until, until_same
 from walytis_core import ChainStatus, InUseError, Node, UnavailableError
 from walytis_core.network import MemoryHub
 
@@ -43,7 +43,7 @@ def test_a_copy_gets_new_author_keys(tmp_path: Path, hub: MemoryHub, other: Node
     with open_node(tmp_path / "node", hub) as node:
         chain = node.create_chain("notes")
         listed = node.create_chain("listed", writers=[])
-        copies = join(other, chain), other.join(str(listed.invite(write=False))).result(10)
+        copies = join(other, chain), other.join(str(listed.invite(write=False))).result(WITHIN_S)
         chain.append(b"1")
         listed.append(b"1")
         author, listed_author, key = chain.author, listed.author, node.signer.key
@@ -96,8 +96,8 @@ def test_a_chain_whose_secret_is_lost_is_served_to_nobody(tmp_path: Path, hub: M
         chain_id = chain.id
     (tmp_path / "node" / "keys" / f"secret-{chain_id}").unlink()
     with open_node(tmp_path / "node", hub) as node, Node.in_memory(hub) as stranger:
-        node.connect(list(other.addresses())).result(10)
-        stranger.connect(list(node.addresses())).result(10)
+        node.connect(list(other.addresses())).result(WITHIN_S)
+        stranger.connect(list(node.addresses())).result(WITHIN_S)
         copy.append(b"more")
         services = node._service.chains
         until(lambda: chain_id in services and services[chain_id].is_running)
@@ -107,6 +107,21 @@ def test_a_chain_whose_secret_is_lost_is_served_to_nobody(tmp_path: Path, hub: M
         }
         status: ChainStatus = node.chain("notes").status()
         assert (status.blocks, status.peers) == (1, 0)
+
+
+def test_a_damaged_chain_is_counted(tmp_path: Path, hub: MemoryHub) -> None:
+    """C25: the node's numbers say that a chain could not be opened, and the others are there."""
+    with open_node(tmp_path / "node", hub) as node:
+        spoilt, sound = node.create_chain("spoilt"), node.create_chain("sound")
+        sound.append(b"1")
+        key = f"secret-{spoilt.id}"
+        assert (node.stats.chains, node.stats.damaged) == (2, 0)
+    (tmp_path / "node" / "keys" / key).write_bytes(b"short")
+    with open_node(tmp_path / "node", hub) as node:
+        assert set(node.damaged()) == {spoilt.id}
+        assert (node.stats.chains, node.stats.damaged, node.stats.blocks) == (1, 1, 1)
+        node.delete_chain(spoilt.id)
+        assert (node.stats.chains, node.stats.damaged) == (1, 0)
 
 
 def id_channel(chain_id: bytes) -> str:

@@ -18,7 +18,7 @@ from tools.conformance import ROOT
 
 EXAMPLES = ROOT / "examples"
 TESTED = {"terminal_chat.py", "shared_notes.py", "in_a_notebook.py"}
-WITHIN_S = 30
+WITHIN_S = 60
 
 
 class Program:

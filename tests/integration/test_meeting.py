@@ -23,7 +23,7 @@ def test_invited_by_one_they_go_on_without_it() -> None:
             copies = [join(bob, chain), join(carol, chain)]
             apart = join(other, elsewhere)
             until(lambda: all(len(copy.peers()) == 2 for copy in copies), what="bob and carol meet")
-            assert [one.peer for one in apart.peers()] == [alice.peer_id]
+            until(lambda: [one.peer for one in apart.peers()] == [alice.peer_id], what="of the other chain alice alone")
         copies[0].append(b"without alice")
         until_same(*copies, count=1)
         assert not apart.peers()
@@ -66,3 +66,34 @@ def test_a_given_key_is_given_again(tmp_path: Path) -> None:
     with node:
         assert node.chain(id).append(b"2").author == signer.key
         assert_sound(node.chain(id))
+
+
+# --- what a directory keeps of addresses ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joins", [True, False], ids=["who joined", "who was joined"])
+def test_peers_are_on_the_disk_while_the_node_runs(joins: bool) -> None:
+    """C22: a node that is killed finds the peers of its chains again."""
+    hub = MemoryHub()
+    with Node.in_memory(hub) as alice, Node.in_memory(hub) as bob:
+        chain = alice.create_chain("notes")
+        copy = join(bob, chain)
+        mine, peer = (copy, alice.peer_id) if joins else (chain, bob.peer_id)
+        until(lambda: peer.encode() in (mine.tables.get("peers") or b""), what="the peer is kept")
+
+
+@pytest.mark.libp2p
+def test_a_node_listens_where_it_did(tmp_path: Path) -> None:
+    """On each of its addresses, where it may choose the port; without its own network on loopback."""
+    listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.2/tcp/0"]
+
+    def addresses(network: Libp2pNetwork | None) -> set[str]:
+        with Node.open(tmp_path, network=network) as node:
+            return set(node.addresses())
+
+    first = addresses(Libp2pNetwork(listen=listen))
+    assert len(first) == 2
+    assert addresses(Libp2pNetwork(listen=listen)) == first
+    (alone,) = addresses(None)
+    assert alone in first
+    assert addresses(None) == {alone}

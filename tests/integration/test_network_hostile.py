@@ -150,7 +150,7 @@ class Hostile:
         with suppress(Exception):
             (connection,) = inside(self.network)._swarm.get_connections()
             for _ in range(30):
-                await connection.muxed_conn._conn.write(self.garbler.frame())  # type: ignore[attr-defined]  # below
+                await connection.muxed_conn.send(self.garbler.frame())  # type: ignore[attr-defined]  # below
 
 
 async def use(network: Libp2pNetwork) -> None:

@@ -21,7 +21,7 @@ from walytis_core.cid import BlockId
 from walytis_core.store.sqlite import SqliteStore
 
 LIVES_PER_DIRECTORY = 10
-LONGEST_LIFE_S = 0.05
+LONGEST_PAUSE_S = 0.02
 
 
 class Nursery:
@@ -38,14 +38,14 @@ class Nursery:
         self._words = process.stdout.fileno()
         self._rest = b""
 
-    def life(self, directory: Path, length_s: float) -> dict[BlockId, int]:
-        """Lets a process commit in `directory` for a while, and kills it; what it acknowledged."""
+    def life(self, directory: Path, blocks: int, pause_s: float) -> dict[BlockId, int]:
+        """Lets a process commit in `directory`, and kills it a moment after so many blocks; what it acknowledged."""
         self._orders.write(f"{directory}\n".encode())
         self._orders.flush()
         lines = self._hear(None)
-        while not (born := [int(line[1]) for line in lines if line[0] == "born"]):
+        while not (born := [int(line[1]) for line in lines if line[0] == "born"]) or len(lines) <= blocks:
             lines += self._hear(None)
-        end = time.monotonic() + length_s
+        end = time.monotonic() + pause_s
         while (left := end - time.monotonic()) > 0:
             lines += self._hear(left)
         os.kill(born[0], signal.SIGKILL)
@@ -95,7 +95,7 @@ def kill_many_times(nursery: Nursery, directory: Path, times: int, seed: int) ->
         if life % LIVES_PER_DIRECTORY == 0:
             acknowledged = {}
         home = directory / str(life // LIVES_PER_DIRECTORY)
-        new = nursery.life(home, chance.random() * LONGEST_LIFE_S)
+        new = nursery.life(home, chance.choice((0, 1, 10, 40)), chance.random() * LONGEST_PAUSE_S)
         acknowledged |= new
         total += len(new)
         assert_whole(home, acknowledged)

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from tests.suites.hostile import Stranger, keys_of
-from tests.suites.nodes import join, open_node, payloads, until
+from tests.suites.nodes import WITHIN_S, join, open_node, payloads, until
 from walytis_core import (
     Chain,
     Ed25519Signer,
@@ -165,7 +165,7 @@ def test_what_an_author_needs_comes_with_the_chain(
 
     monkeypatch.setattr(SqliteStore, "create_chain", spy)
     with Node.in_memory(hub) as node:
-        node.join(str(listed.invite()), signer=Ed25519Signer(bytes(32))).result(10)
+        node.join(str(listed.invite()), signer=Ed25519Signer(bytes(32))).result(WITHIN_S)
     assert set(seen[0]) == {"author/start", "author/unsure", "author/given", "author/issuer"}
 
 
@@ -183,9 +183,9 @@ def test_a_join_on_a_disk_that_refuses(
         with monkeypatch.context() as broken:
             broken.setattr(where, name, refuse)
             with pytest.raises(StorageError):
-                node.join(uri).result(10)
+                node.join(uri).result(WITHIN_S)
         assert (node.chains(), key_files(tmp_path)) == ([], [])
-        copy = node.join(uri).result(10)
+        copy = node.join(uri).result(WITHIN_S)
         copy.append(b"mine")
         until(lambda: b"mine" in payloads(listed))
 
@@ -207,7 +207,7 @@ def test_an_awaited_join_that_runs_out_of_time(hub: MemoryHub, inviter: Node, li
             if not asyncio.run(give_up(node, after_s)):
                 node.delete_chain(listed.id)
             assert node.chains() == []
-        assert len(node.join(uri).result(30)) >= 3001
+        assert len(node.join(uri).result(WITHIN_S)) >= 3001
 
 
 def test_one_use_admits_a_few_keys(inviter: Node, listed: Chain, hub: MemoryHub) -> None:
@@ -292,6 +292,7 @@ def test_an_echo_lifts_no_doubt(tmp_path: Path, hub: MemoryHub) -> None:
     elsewhere = MemoryHub()
     with open_node(tmp_path / "copy", elsewhere) as node, Stranger(MemoryNetwork(elsewhere)) as stranger:
         chain = node.chain("listed")
+        node.addresses()  # it is up
 
         async def echo() -> None:
             wire = await stranger.open(node, keys_of(node, chain))

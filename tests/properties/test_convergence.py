@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walytis_core import dag
-from walytis_core.block import Block
-from walytis_core.events import Arrived, Came, Notify, Settle, Store
+from walytis_core.block import Block, decode
+from walytis_core.events import Arrived, Came, Notify, Revised, Settle, Store
 from walytis_core.messages import Why
 from walytis_core.policy import EVERYONE, Genesis, Policy, create_genesis, read_genesis
 from walytis_core.replica import Replica
@@ -42,6 +42,8 @@ class Node:
                     self.store.commit(effect.commit)
                 if isinstance(effect, Notify) and isinstance(effect.change, Arrived):
                     self.arrived.extend(effect.change.blocks)
+                if isinstance(effect, Notify) and isinstance(effect.change, Revised):
+                    self.arrived.extend(decode(data) for data in self.store.encoded(effect.change.ids).values())
             if not self.replica.is_unsettled:
                 return
             effects = self.replica.handle(Settle(), self.store, 0.0)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.suites.making import ALICE, BOB, CAROL, FOUNDER, MALLORY, World
 from tests.suites.naive_members import Expected, Holder, belongs, expected, listed
-from walytis_core.block import Block, Draft, Place, create
+from walytis_core.block import Block, Draft, Place, create, decode
 from walytis_core.cid import BlockId
+from walytis_core.limits import Limits
 from walytis_core.policy import ADMIT, encode_admit
 
 AUTHORS = [FOUNDER, ALICE, BOB, CAROL, MALLORY]
@@ -143,6 +144,55 @@ def run(source: random.Random, world: World, count: int, wildness: float, *, cra
     assert len(orders) == 1
 
 
+def pull(source: random.Random, holder: Holder, other: Holder) -> None:
+    """Offers what another one has folded, in its order, from below, as often as something comes of it.
+
+    When nothing does any more, what is parked is forgotten once: with less room than a batch has blocks, those from further up
+    can have taken all of it.
+    """
+    before: object = None
+    is_swept = False
+    for _ in range(200):
+        now = (
+            holder.folded,
+            holder.members.unfolded.copy(),
+            set(holder.members.parking.parked),
+            holder.members.awaited(),
+        )
+        if now == before and is_swept:
+            return
+        is_swept = now == before
+        for _ in range(3 * is_swept):
+            holder.members.parking.sweep()
+        before = now
+        rows = [row for row in other.store.scan(1, 1 << 30, 1 << 40) if row.folded]
+        while rows:
+            size = source.choice((1, 2, 5, 30))
+            holder.offer(*(decode(row.encoded) for row in rows[:size]), peer="other")
+            del rows[:size]
+            holder.check()
+            if source.random() < 0.02:
+                holder.restart()
+                before = None
+                break  # its streams are cut with it
+    raise AssertionError("pulling does not end")
+
+
+def run_with_little_room(source: random.Random, world: World, count: int, wildness: float) -> None:
+    blocks = Pool(source, world, count, wildness).blocks
+    full, small = (Holder(world.genesis, world.store()) for _ in range(2))
+    full.offer(*blocks, broken=BROKEN)
+    settle_down(source, [full], blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Limits, "parked_blocks_per_peer", source.choice((1, 2, 4, 8)))
+        arrive(source, small, source.sample(blocks, source.randrange(count + 1)), crashes=True)
+        for _ in range(3):  # a proof about an author without members here is forgotten by a restart
+            small.prove(full)
+            pull(source, small, full)
+        agree(expected(world.first, world.genesis, blocks), small)
+    assert small.members.frontier.digest() == full.members.frontier.digest()
+
+
 worlds = st.sampled_from([OPEN, LISTED, ALONE])
 
 
@@ -153,12 +203,20 @@ def test_any_order(seed: int, world: World, count: int, wildness: float, crashes
     run(random.Random(seed), world, count, wildness, crashes=crashes)
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), worlds, st.integers(1, 30), st.sampled_from([0.1, 0.25, 0.5]))
+def test_little_room(seed: int, world: World, count: int, wildness: float):
+    """C10, C11: the same where branches above a fork are longer than the parking."""
+    run_with_little_room(random.Random(seed), world, count, wildness)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("chunk", range(4))
 def test_many_orders(chunk: int):
     """C10, C12, C14, C15: the same for 600 more sets, larger ones too."""
     for seed in range(150 * chunk, 150 * (chunk + 1)):
+        run_with_little_room(random.Random(f"room {seed}"), OPEN, 60, 0.3)
         source = random.Random(f"members {seed}")
         world = source.choice([OPEN, LISTED, ALONE])
         run(source, world, source.choice((10, 30, 60)), source.choice((0.05, 0.2, 0.4)), crashes=seed % 2 == 0)

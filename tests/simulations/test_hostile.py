@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
 from walytis_core.block import Place, create, draft
 from walytis_core.cid import BlockId
+from walytis_core.errors import Reason
 from walytis_core.events import Change, Forked
 from walytis_core.limits import Limits
 from walytis_core.messages import Announce, Blocks, Digest, Done, Probe, Pull, Want, Why
+from walytis_core.signer import Signer
 from walytis_core.simulation import KINDS, Forger, Hostile, Simulation, Weather
 from walytis_core.simulation.traffic import Envelope
 
@@ -78,18 +81,113 @@ def test_many_authors_fork_between_two_peers(authors):
     sim.check_invariants(at_rest=True)
 
 
-@pytest.mark.xfail(reason="candidates that an honest block needs are parked, and more than the parking holds never fit")
-def test_a_long_branch_that_somebody_built_on():
-    """C10, C11: a peer that knows of a fork takes a branch of any length once an honest block names it."""
+def grow(sim: Simulation, peer: int, signer: Signer, count: int, payload: bytes = b"") -> None:
+    """A peer takes blocks by an author, as if they were its own."""
+    for start in range(0, count, 250):
+        sim.peer(peer).append([draft(payload)] * min(250, count - start), signer, 0)
+
+
+def long_branch(after: int, count: int = 5000) -> Simulation:
+    """One of three peers has a long branch; the others know of the fork."""
+    sim = network(3)
+    forker = sim.signer("forker")
+    grow(sim, 0, forker, 5)
+    sim.run_until_converged()
+    sim.partition([0], [1, 2])
+    grow(sim, 0, forker, count)
+    sim.append(0, b"built on it")
+    grow(sim, 0, sim.peer(0).signer, after)
+    grow(sim, 1, forker, 1, b"the other")
+    return sim
+
+
+def large_branch() -> Simulation:
+    """A branch of few blocks, with more bytes than the parking holds."""
     sim = network(2)
     sim.partition([0], [1])
-    forker = sim.signer("forker")
     for _ in range(20):
-        sim.peer(0).append([draft(b"one branch")] * 250, forker, 0)
+        grow(sim, 0, sim.signer("forker"), 20, bytes(30_000))
     sim.append(0, b"built on it")
-    sim.peer(1).append([draft(b"the other")], forker, 0)
+    grow(sim, 1, sim.signer("forker"), 1, b"the other")
+    return sim
+
+
+def branches_that_lean_on_each_other() -> Simulation:
+    """The branches of two forkers, each block naming the other's."""
+    sim = network(2)
+    sim.partition([0], [1])
+    for number in range(200):
+        grow(sim, 0, sim.signer(f"forker {number % 2}"), 30)
+    sim.append(0, b"built on them")
+    for number in range(2):
+        grow(sim, 1, sim.signer(f"forker {number}"), 1, b"another")
+    return sim
+
+
+def branches_on_both_sides() -> Simulation:
+    """Each side has a long branch, and built on it."""
+    sim = network(2)
+    sim.partition([0], [1])
+    for peer in (0, 1):
+        grow(sim, peer, sim.signer("forker"), 5000, b"%d" % peer)
+        sim.append(peer, b"built on it")
+    return sim
+
+
+@pytest.mark.parametrize("make", [
+    large_branch, branches_that_lean_on_each_other, partial(long_branch, 0),
+    pytest.param(branches_on_both_sides, marks=pytest.mark.slow),
+    pytest.param(partial(long_branch, 5000), marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_long_branch_that_somebody_built_on(make):
+    """C10, C11: peers that know of a fork take a branch of any length once an honest block names it, and blame nobody."""
+    sim = make()
     sim.heal()
-    sim.run_until_converged(60)
+    assert sim.run_until_converged(60) < 5
+    sim.check_invariants(at_rest=True)
+    for peer in sim.peers.values():
+        reasons = {reason for reason, _ in peer.refused}
+        assert reasons <= {Reason.FROZEN, Reason.NO_ROOM}
+        assert len(peer.replica.members.unfolded) <= 2
+
+
+@pytest.mark.parametrize("effects", [0, 1, 2, 3])
+def test_a_crash_while_a_long_branch_is_taken(effects, monkeypatch):
+    """C10, C22: what was taken ahead is there after a crash, outside the folded set, and folded in the end."""
+    monkeypatch.setattr(Limits, "parked_blocks_per_peer", 300)
+    sim = long_branch(0, 1000)
+    sim.heal()
+    sim.run_until(lambda: len(sim.peer(1).replica.members.unfolded) > 200, every_s=0.01)
+    sim.crash(1, after_effects=effects)
+    sim.run(1)
+    sim.restart(1)
+    assert len(sim.peer(1).store.unfolded()) > 200
+    sim.check_invariants()
+    assert sim.run_until_converged(60) < 10
+    sim.check_invariants(at_rest=True)
+
+
+def test_a_branch_that_never_comes():
+    """C11, C36: while a block waits for a branch that is withheld, forks of its author cost no more than that branch would."""
+    sim = network(2)
+    hostile = sim.add_hostile("silent")
+    forger, rng = hostile.forger, sim.peer(0).signer
+    signer, root = forger.signers[0], forger.genesis.id
+    branch = [forger.good(signer, ()) for _ in range(100)]
+    blocks = forks(forger, 2000, 50)
+    needs = create(rng, Place(root, 0, root, (branch[-1].id,), 101), draft(b"needs"), 0)
+    sim.run(1)
+    for encoded in (blocks[0], blocks[-1], needs.encoded, branch[-1].encoded):
+        hostile.tell(Blocks(Why.NEWS, (encoded,)))
+        sim.run(0.2)
+    for start in range(0, len(blocks), 200):
+        hostile.tell(Blocks(Why.NEWS, tuple(blocks[start : start + 200])))
+        sim.run(0.2)
+    sim.append(1, b"goes on")
+    sim.run_until_converged()
+    sim.check_invariants(at_rest=True)
+    for peer in sim.peers.values():
+        assert len(peer.store.scan(0, 1 << 30, 1 << 40)) <= 2 + 100
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -178,7 +276,7 @@ def test_nonsense_costs_bounded_memory():
         sim.run(0.02)
     for peer in sim.peers.values():
         sync = peer.replica.sync
-        assert len(sync._asking) <= 2 * Limits.announced_per_peer
+        assert len(sync.missing.asking) <= 2 * Limits.announced_per_peer
         assert all(len(link.asked) <= Limits.parked_blocks_per_peer for link in sync.links.values())
     sim.append(0, b"served")
     assert sim.run_until_converged() < 1
@@ -196,7 +294,7 @@ def test_what_is_asked_for_is_asked_for_again():
     for number in range(20):
         flooder.tell(Announce((BlockId.of(b"%d" % number),)), "peer1")
         sim.run(0.5)
-        asked.append(len(sim.peer(1).replica.sync._asking))
+        asked.append(len(sim.peer(1).replica.sync.missing.asking))
     assert max(asked) <= 6
     assert block.id in sim.peer(1).store.known([block.id])
 

@@ -6,7 +6,9 @@ import hashlib
 import subprocess
 import sys
 
-from walytis_core.simulation import Scenario, Simulation, play
+import pytest
+
+from walytis_core.simulation import Scenario, Simulation, Weather, play
 
 PROGRAM = """
 import sys
@@ -33,6 +35,24 @@ def test_a_seed_plays_the_same_in_another_process():
         for salt in ("1", "2")
     }  # fmt: skip
     assert traces == {trace(seed)}
+
+
+@pytest.mark.parametrize("kinds", [(), ("forker", "liar", "garbler")])
+def test_a_run_is_the_same_whether_messages_are_read_from_their_bytes_or_handed_over(kinds):
+    """C36: what honest peers write is read as it was, so the simulator may spare itself the reading."""
+    outcomes = []
+    for bytes_read in (True, False):
+        weather = Weather(5, latency_s=0.01, jitter_s=0.03, loss=0.2)
+        sim = Simulation(5, seed=5, weather=weather, bytes_read=bytes_read)
+        for kind in kinds:
+            sim.add_hostile(kind)
+        for number in range(40):
+            sim.at(number / 10, sim.append, number % 5, b"%d" % number)
+        sim.run(5)
+        sim.remove_hostile()
+        sim.run_until_converged()
+        outcomes.append((sim.now_s, sim.traffic, [block.id for block in sim.folded(0)]))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_an_app_is_tested_on_it():

@@ -15,7 +15,7 @@ from typing import Any
 from tools.conformance import ROOT
 
 COMMAND = [sys.executable, "-c", "from frontends.cli import main; main()"]
-WAIT_S = 40.0
+WAIT_S = 60.0
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -27,13 +27,26 @@ from walytis_core.seals import ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, open_as_initiator, open_as_responder
 
 T = TypeVar("T")
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 JOIN, SYNC = JOIN_PROTOCOL, SYNC_PROTOCOL
 
 
 def keys_of(node: Node, chain: Chain) -> ChainKeys:
     """What a reader of the chain has; a hostile peer may be one."""
-    return ChainKeys(chain.id, node._secret_of(chain.id))
+    return ChainKeys(chain.id, node._secrets.secret(chain.id))
+
+
+async def served(node: Node, keys: ChainKeys) -> None:
+    """Waits until a node answers for a chain that it has: one that was just made is soon on the network, not at once."""
+    if keys.chain_id in {chain.id for chain in node.chains()}:
+        while not is_served(node, keys.chain_id):  # noqa: ASYNC110 - another loop's state, which has no event here
+            await trio.sleep(0.005)
+
+
+def is_served(node: Node, chain: BlockId) -> bool:
+    """Whether the chain is on the network."""
+    service = node._service.chains.get(chain)
+    return service is not None and service.is_running
 
 
 class Wire:
@@ -130,6 +143,7 @@ class Stranger:
     async def open(self, node: Node, keys: ChainKeys) -> Wire:
         """A session as the protocol wants it. Raises `UnavailableError` when it is refused."""
         peer = await self.connect(node)
+        await served(node, keys)
         frames = Frames(await self.network.open_stream(peer, SYNC))
         ends = Ends(self.network.peer_id, peer)
         machine = Initiator(self.signer, keys, ends, os.urandom(ENTROPY_BYTES))

@@ -15,7 +15,8 @@ from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
 from walytis_core.forks import read_proof
 from walytis_core.frontier import Entry
-from walytis_core.members import Members, Outcome
+from walytis_core.intake import Outcome
+from walytis_core.members import Members
 from walytis_core.parking import Budget
 from walytis_core.policy import Genesis
 from walytis_core.store.memory import MemoryChain

@@ -104,6 +104,9 @@ class MemoryNetwork:
         """The one address of this node."""
         return [_address(self._peer_id)] if self._port else []
 
+    def resume_at(self, addresses: Sequence[str]) -> None:
+        """Changes nothing: the address follows from the node key."""
+
     @asynccontextmanager
     async def running(self, seed: bytes) -> AsyncIterator[None]:
         """Attaches the node to the hub for the length of the block."""

@@ -68,6 +68,13 @@ class Network(Protocol):
         """Addresses under which others reach this node, the best first; each names the peer id."""
         ...
 
+    def resume_at(self, addresses: Sequence[str]) -> None:
+        """Says where this node was reached the last time; called before `running`.
+
+        A transport that may choose where it listens listens there again, as far as it can: peers look for it there.
+        """
+        ...
+
     def running(self, seed: bytes) -> AbstractAsyncContextManager[None]:
         """Runs the transport for the length of the block.
 

@@ -29,6 +29,7 @@ from walytis_core.events import (
     PutSide,
     Received,
     Reject,
+    Revised,
     Send,
     SetTimer,
     Settle,
@@ -38,7 +39,7 @@ from walytis_core.events import (
 from walytis_core.messages import Blocks
 from walytis_core.policy import Genesis
 from walytis_core.replica import Replica
-from walytis_core.screening import screen
+from walytis_core.screening import screen_identified
 from walytis_core.signer import Signer
 from walytis_core.simulation.traffic import Envelope
 from walytis_core.simulation.wires import Wires
@@ -85,6 +86,7 @@ class Peer:
         self._read = read
         self._on_change = on_change
         self._timers: dict[str, float] = {}
+        self._wakes: dict[str, float] = {}
         self._life = 0
         self._redial_s = _REDIAL_S
 
@@ -100,6 +102,7 @@ class Peer:
         self._life += 1
         self.is_up = True
         self._timers.clear()
+        self._wakes.clear()
         self.crash_after = None
         self.replica = Replica(self._genesis, self.store, self._rng.random)
         self.told = {row.id for row in self.store.scan(0, 1 << 30, 1 << 40)}
@@ -159,7 +162,7 @@ class Peer:
             self.refused[error.reason, peer] += 1
             return
         if isinstance(message, Blocks):
-            screened = screen(message.blocks, self._known, self._read)
+            screened = screen_identified(envelope.blocks_by_id(), self._known, self._read)
             self.feed(Came(peer, message.why, screened, gossip))
         elif message is not None:
             self.feed(Received(peer, message, gossip))
@@ -172,9 +175,22 @@ class Peer:
     def _known(self, ids: Collection[bytes]) -> set[bytes]:
         return self.replica.known(ids, self.store)
 
-    def _fire(self, name: str, due_s: float, life: int) -> None:
-        if life == self._life and self._timers.get(name) == due_s:
-            del self._timers[name]
+    def _set_timer(self, name: str, due_s: float) -> None:
+        """Sets a timer, anew or again. One that is only put off is looked at when it comes up: most are put off for ever."""
+        self._timers[name] = due_s
+        wake_s = self._wakes.get(name)
+        if wake_s is None or due_s < wake_s:
+            self._wakes[name] = due_s
+            self._timeline.at(due_s, self._fire, name, due_s, self._life)
+
+    def _fire(self, name: str, wake_s: float, life: int) -> None:
+        if life != self._life or self._wakes.get(name) != wake_s:
+            return
+        del self._wakes[name]
+        due_s = self._timers.pop(name)
+        if due_s > wake_s:
+            self._set_timer(name, due_s)
+        else:
             self.feed(TimerFired(name))
 
     # --- effects -------------------------------------------------------------------------------------------------
@@ -205,8 +221,7 @@ class Peer:
             case Store(commit):
                 self.store.commit(commit)
             case SetTimer(name, delay_s):
-                due_s = self._timers[name] = self._timeline.now_s + delay_s
-                self._timeline.after(delay_s, self._fire, name, due_s, self._life)
+                self._set_timer(name, self._timeline.now_s + delay_s)
             case Notify(change):
                 self._notify(change)
             case Publish(message):
@@ -226,4 +241,6 @@ class Peer:
                 if not self.told.issuperset(block.ancestors_named):
                     raise LocalError(f"{self.name} told of block {block.id.short} before a parent of it")
                 self.told.add(block.id)
+        if isinstance(change, Revised):
+            self.told.update(change.ids)
         self._on_change(self.name, change)

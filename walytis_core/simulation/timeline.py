@@ -26,11 +26,15 @@ class Timeline:
         self._asked += 1
         heapq.heappush(self._due, (self.now_s + delay_s, self._asked, do, args))
 
-    def step(self, until_s: float) -> bool:
-        """Does the next thing that is due by `until_s`; False when there is none, and then it is `until_s`."""
-        if not self._due or self._due[0][0] > until_s:
-            self.now_s = max(self.now_s, until_s)
-            return False
-        self.now_s, _, do, args = heapq.heappop(self._due)
-        do(*args)
-        return True
+    def at(self, due_s: float, do: Callable[..., object], *args: object) -> None:
+        """Has `do(*args)` called at an instant that is not past."""
+        self._asked += 1
+        heapq.heappush(self._due, (due_s, self._asked, do, args))
+
+    def run(self, until_s: float) -> None:
+        """Does all that is due by `until_s`, and what that leads to; then it is `until_s`."""
+        due = self._due
+        while due and due[0][0] <= until_s:
+            self.now_s, _, do, args = heapq.heappop(due)
+            do(*args)
+        self.now_s = max(self.now_s, until_s)

@@ -1,7 +1,8 @@
 """What goes over the simulated wires: true bytes, counted.
 
 Every message is encoded when it is sent and decoded from those bytes when it arrives (once, whoever it goes to: decoding is a
-function of the bytes), unless a run does without. It knows no peers and no time.
+function of the bytes). A run may do without for what honest peers say: decoding gives back what was encoded, and only the number
+of its bytes is wanted. It knows no peers and no time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from walytis_core.cid import BlockId
 from walytis_core.errors import RemoteError
-from walytis_core.messages import Credit, Message, decode, encode
+from walytis_core.messages import Blocks, Credit, Message, decode, encode, size
+from walytis_core.screening import identify
 
 FRAME_OVERHEAD_BYTES = 19
 """A frame's length (3) and its seal's tag (16)."""
@@ -19,26 +22,37 @@ FRAME_OVERHEAD_BYTES = 19
 class Envelope:
     """The bytes of one message under way."""
 
-    __slots__ = ("_read", "_why", "data", "kind", "message")
+    __slots__ = ("_blocks", "_data", "_read", "_why", "kind", "message", "size")
 
     def __init__(self, data: bytes, kind: str) -> None:
-        self.data = data
+        self._data = data
+        self.size = len(data)
         self.kind = kind
         self.message: Message | None = None
         self._read = False
+        self._blocks: dict[BlockId, bytes] | None = None
         self._why: RemoteError | None = None
 
     @classmethod
     def of(cls, message: Message) -> Envelope:
         """Writes a message; the commonest of all only once."""
-        return _CREDIT if message == _ONE and type(message) is Credit else cls(encode(message), type(message).__name__)
+        return _CREDIT if type(message) is Credit and message == _ONE else cls(encode(message), type(message).__name__)
 
     @classmethod
-    def unwritten(cls, message: Message) -> Envelope:
-        """A message that is handed over as it is, without bytes: what a run that counts none can do without."""
+    def handed_over(cls, message: Message) -> Envelope:
+        """A message that is not read from its bytes, for an honest peer says it; they are counted, and written when asked for."""
+        if type(message) is Credit:
+            return cls.of(message)
         envelope = cls(b"", type(message).__name__)
-        envelope.message, envelope._read = message, True
+        envelope.message, envelope._read, envelope.size = message, True, size(message)
         return envelope
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        if not self._data and self.message is not None:
+            self._data = encode(self.message)
+        return self._data
 
     def open(self) -> Message | None:
         """Reads the message; None for an unknown kind. Raises `RemoteError` for garbage."""
@@ -51,6 +65,13 @@ class Envelope:
         if self._why is not None:
             raise self._why
         return self.message
+
+    def blocks_by_id(self) -> dict[BlockId, bytes]:
+        """The blocks that a message carries, by their ids: a function of the bytes, as reading is."""
+        if self._blocks is None:
+            message = self.open()
+            self._blocks = identify(message.blocks) if isinstance(message, Blocks) else {}
+        return self._blocks
 
     def message_or_none(self) -> Message | None:
         """The same for those who do not care about garbage."""
@@ -85,14 +106,14 @@ class Traffic:
     def sent(self, sender: str, receiver: str, envelope: Envelope) -> None:
         """Counts a message over a stream."""
         self.streams[sender, envelope.kind] += 1
-        self.stream_bytes[sender, receiver] += len(envelope.data) + FRAME_OVERHEAD_BYTES
+        self.stream_bytes[sender, receiver] += envelope.size + FRAME_OVERHEAD_BYTES
         if self.log is not None:
             self.log.append((sender, receiver, envelope))
 
     def published(self, sender: str, envelope: Envelope) -> None:
         """Counts a message to the channel."""
         self.channel[sender, envelope.kind] += 1
-        self.channel_bytes[sender] += len(envelope.data)
+        self.channel_bytes[sender] += envelope.size
 
     def messages(self, kind: str, *, sender: str | None = None) -> int:
         """How many messages of a kind were sent, over streams and to the channel; by one peer or by all."""

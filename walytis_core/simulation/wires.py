@@ -7,7 +7,7 @@ of a stream that was cut never arrives, not even over the next stream of the two
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,11 +59,11 @@ class _Stream:
 class Wires:
     """All streams and the channel."""
 
-    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic, *, bytes_counted: bool = True) -> None:
+    def __init__(self, timeline: Timeline, weather: Weather, traffic: Traffic, *, bytes_read: bool = True) -> None:
         self.timeline = timeline
         self.weather = weather
         self.traffic = traffic
-        self.write: Callable[[Message], Envelope] = Envelope.of if bytes_counted else Envelope.unwritten
+        self.write: Callable[[Message], Envelope] = Envelope.of if bytes_read else Envelope.handed_over
         self.everyone: dict[str, Participant] = {}
         self._streams: dict[str, dict[str, _Stream]] = {}
 
@@ -168,20 +168,14 @@ class Wires:
     def publish(self, sender: str, envelope: Envelope) -> None:
         """Tells everyone on the channel, as the weather allows."""
         self.traffic.published(sender, envelope)
-        for receiver, delay_s in self._audience(sender):
-            self.timeline.after(delay_s, self._hear, sender, receiver, envelope)
-
-    def whisper(self, sender: str, receiver: str, envelope: Envelope) -> None:
-        """Has one peer alone hear something on the channel: what only a hostile peer does."""
-        for delay_s in self.weather.delays(sender, receiver, self.timeline.now_s):
-            self.timeline.after(delay_s, self._hear, sender, receiver, envelope)
-
-    def _audience(self, sender: str) -> Iterator[tuple[str, float]]:
-        delays, now_s = self.weather.delays, self.timeline.now_s
         for receiver in self.everyone:
             if receiver != sender:
-                for delay_s in delays(sender, receiver, now_s):
-                    yield receiver, delay_s
+                self.whisper(sender, receiver, envelope)
+
+    def whisper(self, sender: str, receiver: str, envelope: Envelope) -> None:
+        """Has one peer alone hear something on the channel, as the weather allows: alone only what a hostile peer says."""
+        for delay_s in self.weather.delays(sender, receiver, self.timeline.now_s):
+            self.timeline.after(delay_s, self._hear, sender, receiver, envelope)
 
     def _hear(self, sender: str, receiver: str, envelope: Envelope) -> None:
         participant = self.everyone[receiver]

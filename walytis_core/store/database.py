@@ -6,15 +6,17 @@ Invariants:
 - A transaction is durable when `write` ends without an error (`synchronous=FULL`), and gone when it ends with one;
   in both cases the next one finds a clean connection.
 - `sqlite3` errors end here: callers see `StorageError`, or `ClosedError` after `close`.
+- Small commits overwrite the log, and rarely lengthen it: a sync of a file that has become longer also waits for the
+  file system's own journal, which costs as much as the sync itself.
 
 It knows no tables.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, Final
@@ -33,6 +35,9 @@ _WRITER: Final = (
     "PRAGMA cache_size=-8192",
 )
 _READER: Final = ("PRAGMA query_only=1", "PRAGMA cache_size=-2048")
+_SMALL_COMMIT_BYTES: Final = 64 * 1024
+_LEAST_GROWTH_BYTES: Final = 64 * 1024
+_GREATEST_GROWTH_BYTES: Final = 2 * 1024 * 1024
 _CAUSES: Final = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free space, then try again; nothing acknowledged is lost."),
     sqlite3.SQLITE_READONLY: ("the store is read-only", "Make its directory writable for this user, then try again."),
@@ -82,6 +87,7 @@ class Database:
             self._writer = self._connect(_WRITER)
         except sqlite3.Error as error:
             raise storage_error(error) from error
+        self._log = None if path is None else _Log(path.with_name(path.name + "-wal"))
 
     def _connect(self, pragmas: Sequence[str]) -> sqlite3.Connection:
         target = ":memory:" if self._path is None else f"{self._path.absolute().as_uri()}?mode=rw"
@@ -100,7 +106,7 @@ class Database:
             raise
         return connection
 
-    @contextmanager
+    @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction: committed at the end, rolled back by any exception.
 
@@ -117,6 +123,8 @@ class Database:
                     self._writer.execute("COMMIT")
                     committed = True
                     self.refusal = None
+                    if self._log is not None:
+                        self._log.committed()
                 finally:
                     if not committed:
                         self.on_rollback()
@@ -125,7 +133,7 @@ class Database:
             except sqlite3.Error as error:
                 raise self._refused(error) from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
         """A connection to read with; whoever leaves a cursor unfinished closes it."""
         try:
@@ -177,3 +185,30 @@ class Database:
                 idle, self._idle = self._idle, []
             for connection in (*idle, self._writer):  # the last one to close merges the log
                 connection.close()
+
+
+class _Log:
+    """The write-ahead log as a file, to be lengthened ahead of small commits (as databases do that recycle their logs).
+
+    SQLite never reads behind what it has committed: frames are known by their salt and checksum, so zeros there are no
+    more than the rest of an older, longer log, which it leaves in place after each checkpoint. Only the thread that holds
+    the database's lock is here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        self._growth = _LEAST_GROWTH_BYTES
+
+    def committed(self) -> None:
+        """A commit has ended. Where it has made the file longer, and was small, the next ones will find room."""
+        with contextlib.suppress(OSError):  # a disk that is nearly full: the next commit says so itself
+            size = self._path.stat().st_size
+            if 0 < size - self._size <= _SMALL_COMMIT_BYTES:
+                with self._path.open("r+b") as file:
+                    file.seek(size)
+                    for _ in range(self._growth // _LEAST_GROWTH_BYTES):
+                        file.write(bytes(_LEAST_GROWTH_BYTES))
+                size += self._growth
+                self._growth = min(2 * self._growth, _GREATEST_GROWTH_BYTES)
+            self._size = size

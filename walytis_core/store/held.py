@@ -29,6 +29,7 @@ _PREFIX: Final = len(DAG_CBOR_PREFIX)
 _IDS_PER_QUERY: Final = 256
 _RECENT: Final = 8192
 _TIPS_PER_PAGE: Final = 1024
+_ID_START: Final = 8
 _METAS: Final = """
     SELECT b.id, b.number, a.author, b.seq, b.height, coalesce(t.type, ''), b.unfolded
     FROM blocks b INDEXED BY blocks_by_id CROSS JOIN authors a ON a.key = b.author LEFT JOIN types t ON t.key = b.type
@@ -44,8 +45,9 @@ _SCAN: Final = (
 _CANONICAL: Final = (
     _ROWS.format("blocks_by_height")
     + """
-    WHERE b.chain = ? AND (b.height, b.id) > (?, ?) AND (b.height, b.id) < (?, ?) AND b.unfolded = 0 AND b.corrupt = 0
-    ORDER BY b.height, b.id LIMIT ?
+    WHERE b.chain = ? AND (b.height, b.start) >= (?, ?) AND (b.height, b.start) <= (?, ?)
+        AND (b.height, b.id) > (?, ?) AND (b.height, b.id) < (?, ?) AND b.unfolded = 0 AND b.corrupt = 0
+    ORDER BY b.height, b.start, b.id LIMIT ?
 """
 )
 _TIPS: Final = """
@@ -262,7 +264,7 @@ class SqliteHeld:
         """Up to `limit` folded blocks in canonical order, after a position, before another."""
         start = max((0, b"\xff" * 33), (0, b"") if after is None else _place(after))  # the genesis alone has height 0
         end = (1 << 62, b"") if before is None else _place(before)
-        return self._rows(_CANONICAL, (self._key, *start, *end, max(limit, 0)))
+        return self._rows(_CANONICAL, (self._key, *_short(start), *_short(end), *start, *end, max(limit, 0)))
 
     def _rows(self, sql: str, parameters: Sequence[object], max_bytes: int | None = None) -> list[Row]:
         """The rows of a query, without those whose bytes are no longer what their id says: these are set aside."""
@@ -294,6 +296,10 @@ class SqliteHeld:
 def _row(record: Record) -> Row:
     number, id, author, seq, unfolded, encoded = record
     return Row(number, BlockId(DAG_CBOR_PREFIX + id), author, seq, not unfolded, encoded)
+
+
+def _short(place: tuple[int, bytes]) -> tuple[int, bytes]:
+    return place[0], place[1][:_ID_START]
 
 
 def _place(position: Position) -> tuple[int, bytes]:

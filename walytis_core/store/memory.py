@@ -7,7 +7,7 @@ and `close` keeps everything, so that a simulated node which restarts finds its 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain as concat
 from itertools import takewhile
@@ -37,7 +37,8 @@ class MemoryHeld:
         self._blocks: dict[bytes, Block] = {}
         self._metas: dict[bytes, Meta] = {}
         self._by_number: list[tuple[int, BlockId]] = []
-        self._by_place: list[Position] = []
+        self._by_place: list[tuple[int, BlockId]] = []
+        self._unplaced: list[Block] = []
         self._by_author: dict[bytes, dict[int, list[BlockId]]] = {}
         self._tops: dict[bytes, int] = {}
         self._children: dict[bytes, list[BlockId]] = {}
@@ -85,7 +86,7 @@ class MemoryHeld:
         """Members with number > `after`, by number, up to the limits but at least one if any."""
         rows: list[Row] = []
         size = 0
-        start = bisect_right(self._by_number, after, key=lambda entry: entry[0])
+        start = bisect_left(self._by_number, (after + 1, b""))
         for _, id in self._by_number[start : start + max(max_blocks, 1)]:
             size += len(self._blocks[id].encoded)
             if rows and size > max_bytes:
@@ -95,7 +96,7 @@ class MemoryHeld:
 
     def children(self, id: bytes) -> list[BlockId]:
         """The members that name this one as parent or prev, by number."""
-        return self._in_order(self._children.get(id, ()))
+        return self._in_order(self._named_by(id))
 
     def tips(self) -> Iterator[tuple[bytes, int, BlockId]]:
         """For each author with members: the greatest seq and one member's id at it."""
@@ -115,10 +116,27 @@ class MemoryHeld:
         return set(self._unfolded)
 
     def _is_head(self, id: BlockId) -> bool:
-        return self._metas[id].folded and not any(self._metas[child].folded for child in self._children.get(id, ()))
+        return self._metas[id].folded and not any(self._metas[child].folded for child in self._named_by(id))
+
+    def _named_by(self, id: bytes) -> Sequence[BlockId]:
+        self._place()
+        return self._children.get(id, ())
+
+    def _place(self) -> None:
+        """Enters new members into the two indexes that are seldom read: a hundred simulated peers hold each block."""
+        for block in self._unplaced:
+            self._by_place.append((block.height, block.id))
+            for parent in block.ancestors_named:
+                self._children.setdefault(parent, []).append(block.id)
+        if self._unplaced:
+            self._by_place.sort()
+            self._unplaced.clear()
 
     def _in_order(self, ids: Iterable[BlockId]) -> list[BlockId]:
-        return sorted(ids, key=lambda id: self._metas[id].number)
+        found = list(ids)
+        if len(found) > 1:
+            found.sort(key=lambda id: self._metas[id].number)
+        return found
 
     def _row(self, id: bytes) -> Row:
         block, meta = self._blocks[id], self._metas[id]
@@ -132,11 +150,13 @@ class MemoryHeld:
         self._blocks[id] = block
         self._metas[id] = Meta(number, author, seq, block.height, block.type, folded=True)
         self._by_number.append((number, id))
-        insort(self._by_place, Position(block.height, id))
-        self._by_author.setdefault(author, {}).setdefault(seq, []).append(id)
-        self._tops[author] = max(seq, self._tops.get(author, 0))
-        for parent in block.ancestors_named:
-            self._children.setdefault(parent, []).append(id)
+        self._unplaced.append(block)
+        by_seq = self._by_author.get(author)
+        if by_seq is None:
+            by_seq = self._by_author[author] = {}
+        by_seq.setdefault(seq, []).append(id)
+        if seq >= self._tops.get(author, 0):
+            self._tops[author] = seq
         self._count += 1
         return number
 
@@ -182,8 +202,8 @@ class MemoryChain(MemoryHeld):
             if id in self._metas:
                 self._unfold(id)
         numbers = {id: self._refold(id) for id in commit.refold if id in self._unfolded}
-        numbers.update((block.id, self._insert(block)) for block in commit.blocks)
         for block in commit.blocks:
+            numbers[block.id] = self._insert(block)
             if block.id in commit.unfold:
                 self._unfold(block.id)
         for proof in commit.proofs:
@@ -195,14 +215,16 @@ class MemoryChain(MemoryHeld):
     def _check(self, commit: Commit) -> None:
         """Refuses what would break the invariants, before anything is changed."""
         new: set[bytes] = set()
+        members = self._metas
         for block in commit.blocks:
-            if block.id in new or block.id in self._metas:
+            if block.id in new or block.id in members:
                 raise LocalError(f"block {block.id.short} is a member already")
-            if not all(parent in new or parent in self._metas for parent in block.ancestors_named):
-                raise LocalError(f"block {block.id.short} has a parent that is not a member")
+            for parent in block.ancestors_named:
+                if parent not in members and parent not in new:
+                    raise LocalError(f"block {block.id.short} has a parent that is not a member")
             new.add(block.id)
         for id in concat(commit.unfold, commit.refold):
-            if id not in new and id not in self._metas:
+            if id not in new and id not in members:
                 raise LocalError(f"block {id.short} is not a member")
 
     def query(self, query: Query, newest_first: bool, limit: int) -> list[Row]:
@@ -218,14 +240,15 @@ class MemoryChain(MemoryHeld):
 
     def canonical(self, after: Position | None, limit: int, before: Position | None = None) -> list[Row]:
         """Up to `limit` folded blocks in canonical order, after a position, before another."""
+        self._place()
         start = 1 if after is None else max(1, bisect_right(self._by_place, after))
         places = (self._by_place[i] for i in range(start, len(self._by_place)))
         rows: list[Row] = []
         for place in takewhile(lambda place: before is None or place < before, places):
             if len(rows) >= limit:
                 break
-            if self._metas[place.id].folded:
-                rows.append(self._row(place.id))
+            if self._metas[place[1]].folded:
+                rows.append(self._row(place[1]))
         return rows
 
     def cursor(self, name: str) -> int | None:

@@ -30,6 +30,7 @@ _MAGIC: Final = b"SQLite format 3\x00"
 # Numbers are given by the store, which never gives one twice: `numbers` holds the greatest one when a chain is deleted.
 # AUTOINCREMENT would do the same for one more page in every commit; so would counts that are written each time, so
 # `chains.count` is as of `chains.last`, and what came later is counted at opening (docs/adr/0008-sqlite-integer-keys.md).
+# The index of the canonical order holds the start of each id: few blocks have one height, so the rest is rarely looked at.
 # `type` is null for plain app data, which most blocks are, to keep them out of its index. `encoded` stands last: long
 # bytes go to overflow pages, and what stands behind them is slow to reach.
 _TABLES: Final = """
@@ -52,6 +53,7 @@ CREATE TABLE blocks (
     number INTEGER PRIMARY KEY,
     chain INTEGER NOT NULL,
     id BLOB NOT NULL,
+    start BLOB GENERATED ALWAYS AS (substr(id, 1, 8)) VIRTUAL,
     author INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     height INTEGER NOT NULL,
@@ -65,7 +67,7 @@ CREATE UNIQUE INDEX blocks_by_id ON blocks (chain, id);
 CREATE INDEX blocks_by_chain ON blocks (chain);
 CREATE INDEX blocks_by_author ON blocks (author);
 CREATE INDEX blocks_by_seq ON blocks (author, seq);
-CREATE INDEX blocks_by_height ON blocks (chain, height, id);
+CREATE INDEX blocks_by_height ON blocks (chain, height, start);
 CREATE INDEX blocks_by_type ON blocks (type) WHERE type IS NOT NULL;
 CREATE INDEX blocks_unfolded ON blocks (chain) WHERE unfolded = 1;
 CREATE INDEX blocks_corrupt ON blocks (chain) WHERE corrupt = 1;

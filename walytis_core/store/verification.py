@@ -38,7 +38,7 @@ _NOT_INDEXED: Final = """
         AND EXISTS (SELECT 1 FROM blocks x INDEXED BY blocks_by_seq
             WHERE x.author = b.author AND x.seq = b.seq AND x.number = b.number)
         AND EXISTS (SELECT 1 FROM blocks x INDEXED BY blocks_by_height
-            WHERE x.chain = b.chain AND x.height = b.height AND x.id = b.id AND x.number = b.number)
+            WHERE x.chain = b.chain AND x.height = b.height AND x.start = b.start AND x.number = b.number)
         AND (b.type IS NULL OR EXISTS (SELECT 1 FROM blocks x INDEXED BY blocks_by_type
             WHERE x.type = b.type AND x.number = b.number)))
 """

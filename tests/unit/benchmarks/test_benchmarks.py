@@ -90,7 +90,6 @@ def test_an_unknown_measure_is_refused(capsys):
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.libp2p
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_measure_runs(name, tmp_path):
     rows = list(MEASURES[name](Bench(tmp_path, quick=True)))

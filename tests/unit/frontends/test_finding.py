@@ -22,6 +22,19 @@ def test_a_block_is_found_by_its_id_or_the_end_of_it(chain):
         assert find_block(chain, str(block.id)[-8:]) == block
 
 
+def test_who_finds_nothing_is_told_where_to_look(chain):
+    """With the chain's name: the command can be typed as it stands."""
+    told = {
+        find_block: "`walytis log notes`",
+        find_author: "`walytis log notes`",
+        find_invitation: "`walytis invitations notes`",
+    }
+    for find, command in told.items():
+        with pytest.raises(FailedError) as failed:
+            find(chain, "0000000000")
+        assert command in failed.value.hint
+
+
 @pytest.mark.parametrize("text", ["", "abc", "00000000"])
 def test_too_short_or_unknown_ends_are_refused(chain, text):
     with pytest.raises(FailedError):

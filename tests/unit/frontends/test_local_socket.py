@@ -16,7 +16,7 @@ from frontends.failures import FailedError
 from frontends.lines import MAX_LINE_BYTES
 from frontends.local_socket import LocalServer, ask, dial
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class Verbs:

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import ast
 import base64
 import io
+import re
+from pathlib import Path
 
 import pytest
 import segno
 from rich.console import Console
 
 from frontends import render
+from frontends.console import terminal
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\u202eevil\u200b[red]not markup[/red]"
 BLOCK = {
     "id": "b" * 59, "chain": "c" * 59, "author": "z" * 48, "seq": 1, "height": 2, "time": "2026-01-02T03:04:05.006+00:00",
     "type": HOSTILE, "topics": [HOSTILE], "size": 5, "payload": HOSTILE, "encoding": "utf-8", "prev": None, "parents": [],
 }  # fmt: skip
+
+
+DAMAGED = [{"name": HOSTILE, "id": "x", "reason": "its first block is damaged", "hint": "Restore a backup."}]
 
 
 def shown(what, width=80):
@@ -26,15 +33,63 @@ def shown(what, width=80):
     "page",
     [
         lambda: render.block_line(BLOCK, render.Palette()),
-        lambda: render.block_details(BLOCK),
-        lambda: render.chains_table([{"name": HOSTILE, "id": "x", "blocks": 1, "height": 1}]),
-        lambda: render.verify_page({"chains": [{"name": HOSTILE, "checked": 1, "corrupt": [], "problems": [HOSTILE]}]}),
+        lambda: render.block_details(BLOCK, HOSTILE),
+        lambda: render.chains_page(
+            {"chains": [{"name": HOSTILE, "id": "x", "blocks": 1, "height": 1}], "damaged": DAMAGED}
+        ),
+        lambda: render.verify_page(
+            {"chains": [{"name": HOSTILE, "checked": 1, "corrupt": [], "problems": [HOSTILE]}], "damaged": DAMAGED}
+        ),
     ],
 )
 def test_what_others_wrote_reaches_no_terminal_as_a_command(page):
     text = shown(page())
     assert not set(text) & set("\x1b\x07\r\u202e\u200b")
     assert "[red]not markup[/red]" in "".join(text.split("\n")) or "…" in text
+
+
+@pytest.mark.parametrize(
+    ("page", "commands"),
+    [
+        (lambda: render.chains_page({"chains": [], "damaged": []}), ["create NAME", "join INVITATION"]),
+        (lambda: render.chains_page({"chains": [], "damaged": DAMAGED}), ["delete "]),
+        (lambda: render.block_details(BLOCK | {"link": "bafy"}, "my notes"), [f"show 'my notes' {'b' * 8} --raw"]),
+        (lambda: render.invitations_table([]), ["invite CHAIN"]),
+        (
+            lambda: render.verify_page(
+                {"chains": [{"name": "x", "checked": 1, "corrupt": ["y"], "problems": []}], "damaged": []}
+            ),
+            ["run"],
+        ),
+        (
+            lambda: render.finding_line({"check": "x", "level": "bad", "found": "x", "remedy": "See `walytis list`."}),
+            ["list"],
+        ),
+    ],
+)
+def test_a_command_on_a_page_acts_on_the_same_directory(monkeypatch, capsys, page, commands):
+    monkeypatch.setenv("COLUMNS", "300")
+    terminal(Path("data")).print(page())
+    named = re.findall("`walytis ([^`]*)`", capsys.readouterr().out)
+    assert len(named) == len(commands)
+    for found, command in zip(named, commands, strict=True):
+        assert found.startswith(command)
+        assert found.endswith(" --data-dir data")
+
+
+def test_pages_name_commands_only_in_hints():
+    """So that none can forget the directory."""
+    tree = ast.parse(Path(render.__file__).read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    hints = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Hint"]
+    hinted = {id(part) for call in hints for part in ast.walk(call)}
+    bare = [
+        part.value
+        for part in ast.walk(tree)
+        if isinstance(part, ast.Constant) and "`walytis" in str(part.value) and id(part) not in hinted
+    ]
+    assert bare == []
+    assert hints
 
 
 def test_a_block_is_one_line_of_the_terminals_width():
@@ -44,6 +99,24 @@ def test_a_block_is_one_line_of_the_terminals_width():
     text = out.getvalue()
     assert text.count("\n") == 1
     assert len(text.rstrip("\n")) <= 80
+
+
+def test_an_id_that_is_cut_shows_that_it_is():
+    chain = {"name": "notes", "id": "b" * 59, "blocks": 1, "height": 1}
+    page = {"chains": [chain], "damaged": []}
+    assert "b…" in shown(render.chains_page(page), width=80)
+    assert "b" * 59 in shown(render.chains_page(page), width=120)
+
+
+def test_a_join_fits_the_narrowest_usual_terminal():
+    out = io.StringIO()
+    state = "waiting for the inviter to come online: No peer answers at any of these addresses"
+    with render.JoinPage(Console(file=out, width=80, force_terminal=True)) as page:
+        page.progress({"state": state, "held": 12, "known": 40})
+        page._bar.refresh()
+    assert "come online " in out.getvalue()
+    assert "12 of 40 blocks" in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 def test_bytes_and_long_content_are_named():

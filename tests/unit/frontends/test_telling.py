@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from frontends.directory import on_directory
 from frontends.failures import FailedError
-from frontends.telling import on_directory, telling
+from frontends.telling import telling
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 
 from tests.suites.making import ALICE, BOB, World
 from tests.suites.nodes import until
-from walytis_core import events, feed
+from walytis_core import events
+from walytis_core import follower as follower_module
 from walytis_core.block import Block, decode
 from walytis_core.errors import ClosedError, InvalidInputError, StorageError
-from walytis_core.feed import Arrived, Feed, FeedEvent, Follower, Revised, Source
+from walytis_core.feed import Arrived, Feed, FeedEvent, Revised, Source
+from walytis_core.follower import Follower
 from walytis_core.standing import Obeyed
 from walytis_core.store.memory import MemoryChain
 from walytis_core.store.port import Commit, Query, Row
@@ -48,7 +50,7 @@ class Bench:
 
 
 def take(one: Feed, count: int) -> list[Arrived]:
-    found = [one.next(timeout=10) for _ in range(count)]
+    found = [one.next(timeout=30) for _ in range(count)]
     assert all(isinstance(event, Arrived) for event in found)
     return found  # type: ignore[return-value]
 
@@ -150,12 +152,12 @@ def test_close_ends_iteration():
 
     thread = threading.Thread(target=consume)
     thread.start()
-    assert first.wait(10)
+    assert first.wait(30)
     ended: list[int] = []
     one.on_close(lambda: ended.append(1))
     one.close()
     one.close()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
     assert (len(got), ended) == (1, [1])
     with pytest.raises(ClosedError):
@@ -183,7 +185,7 @@ def test_asyncio_is_woken():
                 return found
         return found
 
-    found = asyncio.run(asyncio.wait_for(consume(), 20))
+    found = asyncio.run(asyncio.wait_for(consume(), 30))
     numbers = [event.number for event in found]
     assert numbers == sorted(numbers)
     assert len(set(numbers)) == 5
@@ -191,7 +193,7 @@ def test_asyncio_is_woken():
 
 def test_a_handler_that_raises(monkeypatch):
     """C17: it is called again with the same block, the error is visible, and the next block comes after it."""
-    monkeypatch.setattr(feed, "_FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(follower_module, "_FIRST_RETRY_S", 0.001)
     bench = Bench()
     blocks = bench.grow(2)
     seen: list[Block] = []
@@ -202,7 +204,7 @@ def test_a_handler_that_raises(monkeypatch):
 
     def handler(event: FeedEvent) -> None:
         assert isinstance(event, Arrived)
-        ready.wait(10)
+        ready.wait(30)
         seen.append(event.block)
         errors.append(followers[0].error)
         if len(seen) < 4:
@@ -212,7 +214,7 @@ def test_a_handler_that_raises(monkeypatch):
 
     followers.append(Follower(bench.open(), handler, None, "app"))
     ready.set()
-    assert done.wait(10)
+    assert done.wait(30)
     followers[0].close()
     assert seen == [blocks[0]] * 4 + [blocks[1]]
     assert errors == [None, *["ValueError: not yet"] * 3, None]
@@ -236,8 +238,8 @@ class Failing:
 @pytest.mark.parametrize("name", ["query", "corrupt", "set_cursor"])
 def test_a_follower_survives_a_disk_that_fails(monkeypatch, name):
     """C17, C25: reading and writing are tried again, the error is visible, and no block is handled twice or lost."""
-    monkeypatch.setattr(feed, "_FIRST_RETRY_S", 0.001)
-    monkeypatch.setattr(feed, "_LAST_RETRY_S", 0.001)
+    monkeypatch.setattr(follower_module, "_FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(follower_module, "_LAST_RETRY_S", 0.001)
     bench = Bench()
     monkeypatch.setattr(bench.store, name, Failing(getattr(bench.store, name), 1 << 60))
     seen: list[Block] = []
@@ -255,7 +257,7 @@ def test_a_follower_survives_a_disk_that_fails(monkeypatch, name):
     until(lambda: follower.error)
     assert follower.error == "StorageError: the disk reports an error"
     monkeypatch.undo()
-    assert done.wait(10)
+    assert done.wait(30)
     until(lambda: bench.store.cursor("app") == bench.store.last)
     follower.close()
     assert seen == blocks
@@ -384,7 +386,7 @@ def test_a_handler_in_the_apps_own_loop():
             done.set()
 
     follower = Follower(bench.open(), handler, via, "app")
-    assert done.wait(10)
+    assert done.wait(30)
     follower.close()
     assert [event.block for event in seen if isinstance(event, Arrived)] == blocks
 
@@ -395,7 +397,7 @@ def test_a_handler_that_never_comes_back():
     bench.grow(1)
     asked = threading.Event()
     follower = Follower(bench.open(), lambda _event: None, lambda _call: asked.set(), "app")
-    assert asked.wait(10)
+    assert asked.wait(30)
     follower.close()
     assert not follower._thread.is_alive()
     assert bench.store.cursor("app") is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from walytis_core import cbor
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError, UnavailableError
-from walytis_core.handshake import Candidate, Ends, FrameReader, Initiator, Responder, Session, Step, frame
+from walytis_core.handshake import Asked, Candidate, Ends, FrameReader, Initiator, Responder, Session, Step, frame
 from walytis_core.limits import Limits
 from walytis_core.seals import ChainKeys, ChainSecret, derive
 from walytis_core.signer import Ed25519Signer
@@ -129,7 +129,8 @@ def liar(change: Callable[[bytes], bytes], node: Ed25519Signer = ALICE) -> tuple
 def refusals() -> Iterator[tuple[str, Step, Initiator]]:
     def against(first: Initiator, second: Responder, change: Callable[[bytes], bytes] = lambda data: data) -> Step:
         proof = first.receive(second.receive(first.hello).send).send
-        return second.receive(change(proof))
+        step = second.receive(change(proof))
+        return second.answer(False) if step.asks else step
 
     cases: list[tuple[str, Initiator, Responder, Callable[[bytes], bytes]]] = [
         ("unknown chain", initiator(chain=ChainKeys(BlockId.of(b"unknown"))), responder(), bytes),
@@ -145,7 +146,7 @@ def refusals() -> Iterator[tuple[str, Step, Initiator]]:
         (
             "not admitted",
             initiator(),
-            Responder(BOB, [Candidate(CHAIN, lambda key: key != ALICE.key[2:])], ENDS, entropy(2)),
+            Responder(BOB, [Candidate(CHAIN, is_asked=True)], ENDS, entropy(2)),
             bytes,
         ),
     ]
@@ -199,11 +200,44 @@ def test_who_only_listens_sees_no_key_and_no_name() -> None:
     assert not {data[8:40] for data in runs[0]} & {data[8:40] for data in runs[1]}
 
 
+def asking(responder_asks: bool) -> tuple[Initiator, Responder, Step]:
+    """Two machines that ask who may read, up to where one of them asks."""
+    first = Initiator(ALICE, CHAIN, ENDS, entropy(1), is_asked=True)
+    second = Responder(BOB, [Candidate(CHAIN, is_asked=responder_asks)], ENDS, entropy(2))
+    step = second.receive(first.receive(second.receive(first.hello).send).send)
+    return first, second, step if responder_asks else first.receive(step.send)
+
+
 def test_the_responder_must_be_admitted_too() -> None:
-    first = Initiator(ALICE, CHAIN, ENDS, entropy(1), lambda key: key == EVE.key[2:])
-    ours, theirs, _ = run(first, responder())
-    assert ours is None
-    assert theirs
+    first, _, step = asking(responder_asks=False)
+    assert step == Step(asks=Asked(CHAIN.chain_id, BOB.key[2:]))
+    with pytest.raises(RemoteError) as caught:
+        first.answer(False)
+    assert caught.value.reason is Reason.BAD_PROOF
+
+
+def test_who_may_read_is_asked_once_it_is_proven_who_asks() -> None:
+    """C42: nothing is sent before the answer, and an answer counts once."""
+    first, second, step = asking(responder_asks=True)
+    assert step == Step(asks=Asked(CHAIN.chain_id, ALICE.key[2:]))
+    theirs = second.answer(True)
+    assert theirs.session
+    assert first.receive(theirs.send).asks == Asked(CHAIN.chain_id, BOB.key[2:])
+    ours = first.answer(True).session
+    assert ours
+    assert ours.id == theirs.session.id
+    assert ours.receive.open(theirs.session.send.seal(b"frame")) == b"frame"
+    for machine in (first, second):
+        with pytest.raises(ClosedError):
+            machine.answer(True)
+
+
+def test_nobody_is_asked_about_who_proved_nothing() -> None:
+    """C42: a false proof ends the opening before the app is asked."""
+    first = Initiator(ALICE, ChainKeys(CHAIN.chain_id), ENDS, entropy(1))
+    second = Responder(BOB, [Candidate(CHAIN, is_asked=True)], ENDS, entropy(2))
+    step = second.receive(first.receive(second.receive(first.hello).send).send)
+    assert (step.asks, step.refused) == (None, Reason.BAD_PROOF)
 
 
 def test_a_responder_that_does_not_know_the_chain_is_refused() -> None:

@@ -18,7 +18,8 @@ from walytis_core import block, cbor
 from walytis_core.block import GENESIS_PLACE, Block, Place
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError
-from walytis_core.invitation import Invitation, JoinRefusal
+from walytis_core.invitation import Invitation
+from walytis_core.invitation_record import JoinRefusal
 from walytis_core.joining import _SUITE, Asked, Ends, Grant, Issuer, Joiner, JoinStep, Terms, _signed
 from walytis_core.seals import ChainSecret
 from walytis_core.signer import MULTIKEY_PREFIX, Ed25519Signer, Signer, is_signed

@@ -50,6 +50,22 @@ def test_an_answer_starts_at_the_first_block_that_lacks():
     assert not link.is_done()
 
 
+def test_an_answer_goes_back_to_a_fork():
+    """C10: who awaits a branch above a fork is sent it from the fork on, whether the sender knows of the fork or not."""
+    mine, theirs = WORLD.chain(ALICE, 5), WORLD.chain(BOB, 3)
+    store = store_of(*mine, *theirs)
+    for frozen in ({}, {ALICE.key: 2}):
+        link = Link("x")
+        known = {FOUNDER.key: Entry(0, WORLD.first.id), BOB.key: Entry(2, theirs[2].id)}
+        known[ALICE.key] = Entry(4, mine[4].id, 2)
+        own = frontier_of(store)
+        if frozen:
+            own.put(ALICE.key, Entry(1, mine[1].id, 2))
+        link.answer(known, None, own, store)
+        messages, _ = link.pump(store, frozen, Why.NEWS)
+        assert messages == [Blocks(Why.PULLED, tuple(block.encoded for block in mine[2:]))]
+
+
 def test_a_live_link_is_pushed_to():
     """C30: what the peer is not known to hold, once; nothing before the link is live."""
     first, second = WORLD.chain(ALICE, 2)

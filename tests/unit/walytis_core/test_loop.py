@@ -68,7 +68,7 @@ def test_posts_keep_their_order():
         for thread in threads:
             thread.join()
         loop.post(done.set)
-        assert done.wait(10)
+        assert done.wait(30)
     assert len(ran) == 400
     for number in range(4):
         assert [at for one, at in ran if one == number] == list(range(100))
@@ -93,9 +93,9 @@ def test_stop_ends_what_waits():
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        assert started.wait(10)
+        assert started.wait(30)
         loop.stop()
-        waiting.join(10)
+        waiting.join(30)
         assert len(errors) == 1
         loop.stop()
         with pytest.raises(ClosedError):
@@ -122,13 +122,13 @@ def test_a_crash_is_loud():
     loop = Loop(main, crashed)
     loop.start()
     go.set()
-    assert ended.wait(10)
+    assert ended.wait(30)
     assert "broken" in repr(crashes[0])
 
     async def anything() -> None:
         await trio.lowlevel.checkpoint()
 
-    loop._thread.join(10)
+    loop._thread.join(30)
     with pytest.raises(ClosedError):
         loop.call(anything)
     loop.stop()
@@ -143,7 +143,7 @@ def test_a_crash_at_the_start():
 
     loop = Loop(main, crashes.append)
     loop.start()
-    loop._thread.join(10)
+    loop._thread.join(30)
     assert len(crashes) == 1
 
 
@@ -185,8 +185,8 @@ def test_what_is_posted_while_the_loop_ends_does_not_crash_it():
 
             thread = threading.Thread(target=spawn)
             thread.start()
-            assert started.wait(10)
+            assert started.wait(30)
             loop.stop()
             ended.set()
-            thread.join(10)
+            thread.join(30)
         assert crashes == []

@@ -362,6 +362,97 @@ def test_two_forks_before_settling():
     held.check()
 
 
+# --- branches above a fork that are longer than the parking -------------------------------------------------------
+
+
+def with_fork(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Holder, list[Block]]:
+    """A replica with room for few that knows a fork of Alice's at 1, and 40 blocks of hers on the other branch."""
+    monkeypatch.setattr(Limits, "parked_blocks_per_peer", 8)
+    first = world.block(ALICE)
+    held = holder(world)
+    held.offer(first, world.block(ALICE, first, payload=b"one"), world.block(ALICE, first, payload=b"other"))
+    held.members.parking.clear()
+    return held, world.chain(ALICE, 40, first, b"branch")
+
+
+def test_a_branch_longer_than_the_parking(monkeypatch):
+    """C10, C11: once a block waits for its top, a branch of any length is taken outside the folded set, then folded."""
+    held, branch = with_fork(WORLD, monkeypatch)
+    needs = WORLD.block(BOB, None, [branch[-1]])
+    before = held.store.last
+    held.offer(*branch, needs)
+    assert (held.store.last, held.members.awaited()) == (before, {})  # the top was not needed when it came
+    held.offer(*branch, needs)
+    top = branch[-1]
+    assert held.members.awaited() == {ALICE.key: Entry(top.seq, top.id, 1)}
+    folded = held.folded
+    outcome = held.offer(*branch[:20])
+    assert (outcome.taken, outcome.folded) == (branch[:20], [])
+    assert held.folded == folded
+    held.check()
+    held.restart()
+    held.offer(*branch, needs)
+    held.offer(*branch, needs)
+    held.offer(*branch, needs)
+    assert needs.id in held.folded
+    held.check()
+    agree(held, WORLD, *branch, needs, WORLD.block(ALICE), WORLD.block(ALICE, WORLD.block(ALICE), payload=b"one"))
+    state = held.state()
+    held.restart()
+    assert held.state() == state
+
+
+def test_what_needs_a_branch_in_the_batch_that_brings_it(monkeypatch):
+    """C10: a block that came again with the branch below it waits until that is stored, so that all of it is folded."""
+    held, branch = with_fork(WORLD, monkeypatch)
+    needs = WORLD.block(BOB, None, [branch[-1]])
+    held.offer(needs)
+    held.offer(branch[-1])
+    outcome = held.begin([*branch, needs])
+    assert outcome.folded == []
+    held.settle()
+    assert held.folded >= {needs.id, *(block.id for block in branch)}
+    held.check()
+
+
+def test_forks_while_a_branch_is_awaited(monkeypatch):
+    """C11: a peer that sends other branches meanwhile has no more taken than one branch has places, and keeps nobody else's out."""
+    held, branch = with_fork(WORLD, monkeypatch)
+    needs = WORLD.block(BOB, None, [branch[-1]])
+    held.offer(needs)
+    held.offer(branch[-1])
+    first = WORLD.block(ALICE)
+    before = len(held.members.unfolded)
+    for number in range(200):
+        held.offer(WORLD.block(ALICE, first, payload=b"fork %d" % number), peer="hostile")
+    assert len(held.members.unfolded) - before == branch[-1].height
+    honest = WORLD.chain(CAROL, branch[-1].height)
+    above = WORLD.block(ALICE, first, [honest[-1]])
+    held.offer(*honest)
+    held.offer(above, peer="another")
+    assert above.id not in held.members.unfolded
+    held.offer(*branch, needs)
+    assert needs.id in held.folded
+    held.check()
+
+
+def test_only_a_writer_makes_a_branch_awaited(monkeypatch):
+    """C11, C36: keys that may not write are free, so that what they sign has nothing taken; those just admitted count."""
+    world = World([ALICE])
+    held, branch = with_fork(world, monkeypatch)
+    before = held.store.last
+    held.offer(world.block(MALLORY, None, [branch[-1]]))
+    for _ in range(3):
+        held.offer(*branch)
+    assert (held.store.last, held.members.awaited()) == (before, {})
+    admit = world.admit(ALICE, [BOB], branch[-1])
+    needs = world.block(BOB, admit)
+    for _ in range(3):
+        held.offer(*branch, admit, needs)
+    assert needs.id in held.folded
+    held.check()
+
+
 # --- heads and appending ------------------------------------------------------------------------------------------
 
 

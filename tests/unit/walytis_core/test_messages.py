@@ -39,6 +39,7 @@ from walytis_core.messages import (
     decode,
     encode,
     is_bulky,
+    size,
     split_ids,
 )
 
@@ -91,6 +92,12 @@ def read(data: bytes) -> Message | None:
         if error.reason is not Reason.BAD_MESSAGE:
             raise
         return None
+
+
+@given(every_message)
+def test_size_is_that_of_the_bytes(message: Message):
+    """C36: the simulator counts bytes without writing them; the number is exact."""
+    assert size(message) == len(encode(message))
 
 
 @given(every_message)

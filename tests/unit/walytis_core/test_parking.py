@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from contextlib import suppress
 
 from tests.suites.making import ALICE, BOB, World, some_id
 from walytis_core.errors import Reason
@@ -25,6 +27,19 @@ def test_waiting_and_arriving():
     (out,) = parking.arrived(some_id(2))
     assert (out.block, out.peer) == (block, "p")
     assert (len(parking), parking.needed()) == (0, set())
+
+
+def test_who_waits_goes_before_who_is_idle(monkeypatch):
+    """C36: idle blocks make room for waiting ones of the same peer, the oldest first; not for each other, nor for another peer's."""
+    monkeypatch.setattr(Limits, "parked_blocks_per_peer", 3)
+    idle, (waiting, another) = WORLD.chain(ALICE, 4), WORLD.chain(BOB, 2)
+    parking = Parking()
+    assert [parking.park(block, (), "p") for block in idle] == [None, None, None, Reason.OVER_BUDGET]
+    assert parking.park(another, {some_id(1)}, "q") is None
+    assert parking.park(waiting, {some_id(1)}, "p") is None
+    assert set(parking.parked) == {another.id, waiting.id, idle[1].id, idle[2].id}
+    parking.clear()
+    assert parking.budget.left_bytes == Limits.parked_bytes_per_node
 
 
 def test_what_is_parked_itself_is_not_needed():
@@ -154,6 +169,35 @@ def test_one_chains_crowd_starves_no_other():
     assert parking._reserve_bytes < Limits.parked_bytes_reserved
     parking.clear()
     assert (budget.left_bytes, parking._reserve_bytes) == (0, Limits.parked_bytes_reserved)
+
+
+class Hesitant(int):
+    """A number from which two threads take at once, if both may."""
+
+    both = threading.Barrier(2)
+
+    def __sub__(self, other: int) -> int:
+        with suppress(threading.BrokenBarrierError):
+            self.both.wait(0.3)
+        return int(self) - other
+
+
+def test_a_budget_is_shared_by_threads():
+    """C36: chains that park at once never draw more than there is, and give back all of it."""
+    block = WORLD.block(ALICE, payload=bytes(300))
+    size = len(block.encoded)
+    budget = Budget(Hesitant(size), threading.Lock())
+    lots = [Parking(budget), Parking(budget)]
+    threads = [threading.Thread(target=lot.park, args=(block, {some_id(1)}, "p")) for lot in lots]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert budget.left_bytes == 0
+    assert sorted(lot._reserve_bytes - Limits.parked_bytes_reserved for lot in lots) == [-size, 0]
+    for lot in lots:
+        lot.clear()
+    assert budget.left_bytes == size
 
 
 def test_who_has_most_makes_room():

@@ -16,7 +16,7 @@ def test_a_result():
     pending = Pending[int]()
     waiting = threading.Timer(0.0, pending.resolve, [7])
     waiting.start()
-    assert pending.result(timeout=10) == 7
+    assert pending.result(timeout=30) == 7
     waiting.join()
     pending.resolve(8)
     pending.fail(JoinError("late"))
@@ -77,7 +77,7 @@ def test_asyncio_is_woken_by_a_thread():
         pending = Pending[int]()
         thread = threading.Thread(target=pending.resolve, args=(5,))
         asyncio.get_running_loop().call_soon(thread.start)
-        value = await asyncio.wait_for(_awaited(pending), 10)
+        value = await asyncio.wait_for(_awaited(pending), 30)
         thread.join()
         return value
 
@@ -131,7 +131,7 @@ def test_it_ends_once():
             start: threading.Barrier = start,
             failed: list[Exception] = failed,
         ) -> None:
-            start.wait(10)
+            start.wait(30)
             try:
                 (lambda: pending.resolve(1), lambda: pending.fail(JoinError("no")), pending.cancel)[how % 3]()
             except Exception as error:  # noqa: BLE001 - shown by the assertion
@@ -141,7 +141,7 @@ def test_it_ends_once():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert (failed, pending.done()) == ([], True)
 
 

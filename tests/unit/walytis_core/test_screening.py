@@ -6,7 +6,7 @@ from tests.suites.making import ALICE, BOB, World, raw_block
 from walytis_core.block import Block, is_genuine
 from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
-from walytis_core.screening import read_genuine, screen
+from walytis_core.screening import identify, read_genuine, screen, screen_identified
 
 WORLD = World()
 ONE, TWO = WORLD.chain(ALICE, 2)
@@ -46,7 +46,7 @@ def test_known_blocks_are_not_read():
         read.append(id)
         return read_genuine(encoded, id)
 
-    found = screen([ONE.encoded, TWO.encoded], known, reader)
+    found = screen_identified(identify([ONE.encoded, TWO.encoded]), known, reader)
     assert (found.blocks, found.known) == ((TWO,), 1)
     assert asked == [{ONE.id, TWO.id}]
     assert read == [TWO.id]

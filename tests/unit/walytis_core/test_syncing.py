@@ -459,8 +459,8 @@ def test_made_up_parents_cannot_flood_others():
         one.run(1)
         rounds.append(sum(len(want.ids) for want in one["a"].said(Want)) - before)
     assert 0 < max(rounds) <= 2 * Limits.asked_at_once
-    assert len(one["a"].replica.sync._asking) <= Limits.asked_at_once
-    assert all(number <= Limits.asked_per_sender for number in one["a"].replica.sync._asking._accounts.values())
+    assert len(one["a"].replica.sync.missing.asking) <= Limits.asked_at_once
+    assert all(number <= Limits.asked_per_sender for number in one["a"].replica.sync.missing.asking._accounts.values())
 
 
 def test_damaged_blocks_are_asked_of_others_too():
@@ -473,10 +473,10 @@ def test_damaged_blocks_are_asked_of_others_too():
     one.connect("a", "b")
     one.deliver()
     one["a"].handle(Corrupt([block.id for block in blocks]))
-    assert len(one["a"].replica.sync._asking) == Limits.repaired_at_once
+    assert len(one["a"].replica.sync.missing.asking) == Limits.repaired_at_once
     one.run(60)
-    assert one["a"].replica.sync.damaged == set()
-    assert len(one["a"].replica.sync._asking) == 0
+    assert one["a"].replica.sync.missing.damaged == set()
+    assert len(one["a"].replica.sync.missing.asking) == 0
 
 
 def test_announcements_cannot_fill_memory():
@@ -487,9 +487,9 @@ def test_announcements_cannot_fill_memory():
     for part in range(20):
         one["a"].receive("x", Announce(tuple(some_id(1000 * part + n) for n in range(1000))))
         one.run(0.4)
-    assert len(one["a"].replica.sync._asking) <= 2 * Limits.announced_per_peer
+    assert len(one["a"].replica.sync.missing.asking) <= 2 * Limits.announced_per_peer
     one.run(30)
-    assert len(one["a"].replica.sync._asking) == 0
+    assert len(one["a"].replica.sync.missing.asking) == 0
 
 
 def test_wants_of_a_peer_are_bounded():

@@ -12,7 +12,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
 
 import trio
 from libp2p.abc import INetStream
@@ -22,12 +21,13 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import OutBoundQueueSize, RpcQueue
+from libp2p.pubsub.validators import signature_validator
 from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from libp2p.utils import encode_varint_prefixed
-from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from walytis_core.limits import Limits
 from walytis_core.network.libp2p.host import Host
+from walytis_core.network.libp2p.stream import Prefixed, muxed
 
 __all__ = ["GossipService", "Router", "build_gossip"]
 
@@ -38,6 +38,7 @@ TOPICS_PER_PEER = 2048  # one for each chain that it and we may share
 CONTROLS_PER_RPC = 1024  # of each kind
 SEEN_MESSAGES = 100_000
 SEEN_S = 120
+CACHED_MESSAGES = 1024  # of the last seconds, offered to peers that lack them: 128 MiB at most
 QUEUE_ROOM = 8  # places of a peer's queue that publishing leaves to control messages
 PUBLISH_WAIT_S = 1.0  # a peer that takes nothing for so long loses messages until it reads again
 
@@ -70,13 +71,6 @@ class _Seen(LastSeenCache):
         """Nothing runs."""
 
 
-class _Forgetful(dict[Any, list[Any]]):
-    """Takes lists that py-libp2p would append to without bound, and keeps none."""
-
-    def __missing__(self, key: object) -> list[Any]:
-        return []
-
-
 class Router(GossipSub):
     """Gossipsub 1.0 and 1.1, without the parts that cost memory or let a stranger steer us."""
 
@@ -95,9 +89,6 @@ class Router(GossipSub):
         )
         self.graft_flood_threshold = 1.0
         self.scorer = None  # its scores punish peers that share an IP address
-        # both grow without bound; what they are for is repaired by sync
-        self.recent_message_deliveries = cast(Any, _Forgetful())
-        self._pending_messages = cast(Any, _Forgetful())
 
     async def heartbeat(self) -> None:
         """Goes on after an error: it works on what peers say, and one that ends ends the node."""
@@ -138,8 +129,23 @@ class Router(GossipSub):
     async def _do_px(self, px_peers: list[rpc_pb2.PeerInfo]) -> None:
         """Peers that a peer suggests are not dialled."""
 
-    def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
-        return True  # py-libp2p would keep the last thousand messages whole
+    async def publish(self, msg_forwarder: ID, pubsub_msg: rpc_pb2.Message) -> None:
+        """Passes a message on.
+
+        py-libp2p also keeps messages for peers that may subscribe, and all for a search for equivocation, without bound;
+        and it signs, copies and measures each one anew for each peer, at three times the cost.
+        """
+        assert self.pubsub is not None
+        if len(self.mcache.msgs) < CACHED_MESSAGES:
+            self.mcache.put(pubsub_msg)
+        rpc = rpc_pb2.RPC(publish=[pubsub_msg])
+        for peer in self._get_peers_to_send(pubsub_msg.topicIDs, msg_forwarder, ID(pubsub_msg.from_id)):
+            if peer in self._pending_control:
+                self.send_rpc(peer, rpc)  # takes what else is to be said along
+            elif peer in self.pubsub.peer_queues:
+                self.pubsub.peer_queues[peer].push(rpc)  # shared: nothing changes it any more
+        for topic in pubsub_msg.topicIDs:
+            self.time_since_last_publish[topic] = int(time.time())
 
     def _get_peers_to_send(
         self, topic_ids: Iterable[str], msg_forwarder: ID, origin: ID, msg_id: bytes | None = None
@@ -159,12 +165,7 @@ class GossipService(Pubsub):
     router: Router
 
     def __init__(self, host: Host, router: Router, deliver: Deliver) -> None:
-        super().__init__(
-            host,
-            router,
-            strict_signing=True,
-            validation_cache_size=16,
-        )
+        super().__init__(host, router, strict_signing=True)
         # it starts at the time in seconds, so that after a restart peers would take messages as seen for two minutes
         self.counter = time.time_ns()
         self.seen_messages.stop()
@@ -197,13 +198,11 @@ class GossipService(Pubsub):
             self._handle_dead_peer(peer_id)
 
     def _full_peers(self, topic: str) -> set[ID]:
-        full = {
-            peer
-            for peer in self.peer_topics.get(topic, ())
-            if peer in self.peer_queues and len(self.peer_queues[peer]) >= OutBoundQueueSize - QUEUE_ROOM
-        }
-        self._stuck &= full
-        return full - self._stuck
+        self._stuck -= {peer for peer in self._stuck if not self._is_full(peer)}
+        return set(filter(self._is_full, self.peer_topics.get(topic, ()))) - self._stuck
+
+    def _is_full(self, peer: ID) -> bool:
+        return peer in self.peer_queues and len(self.peer_queues[peer]) >= OutBoundQueueSize - QUEUE_ROOM
 
     # --- from peers ---
 
@@ -235,16 +234,17 @@ class GossipService(Pubsub):
         py-libp2p starts a task for each, without bound, and an error in one of them (a garbled key is enough) stops
         the service.
         """
-        peer = stream.muxed_conn.peer_id
+        peer, messages = stream.muxed_conn.peer_id, Prefixed(stream, self.max_inbound_rpc_size)
         while True:
             rpc = rpc_pb2.RPC()
-            rpc.ParseFromString(await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size))
+            rpc.ParseFromString(await messages.next())
             _trim(rpc)
             for message in rpc.publish:
                 if self._is_subscribed_to_msg(message) and _is_sane(message):
                     await self.push_msg(peer, message)
                 await trio.lowlevel.checkpoint()
-            for subscription in rpc.subscriptions:
+            # of what is said of one topic the last counts: a peer that comes and goes in one breath is greeted once
+            for subscription in {one.topicid: one for one in rpc.subscriptions}.values():
                 self.handle_subscription(peer, subscription)
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
@@ -267,6 +267,17 @@ class GossipService(Pubsub):
         self.peer_topics.setdefault(topic, set()).add(origin_id)
         if topic in self.topic_ids:
             self.manager.run_task(self._greet, origin_id, topic)
+
+    async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
+        """Takes a message that is new, hands it over and passes it on; py-libp2p verifies our own too, twice the work."""
+        if self._is_msg_seen(msg):
+            return
+        publisher = ID(msg.from_id)
+        if msg_forwarder != self.my_id and (publisher == self.my_id or not signature_validator(msg)):
+            return
+        self._mark_msg_seen(msg)
+        self.notify_subscriptions(msg)
+        await self.router.publish(msg_forwarder, msg)
 
     async def _greet(self, peer: ID, topic: str) -> None:
         """Takes a new subscriber into the mesh, and tells it what was said lately."""
@@ -328,9 +339,10 @@ class GossipService(Pubsub):
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
         """Writes without the signed address record, which the other side would verify with every message."""
-        rpc_msg.ClearField("senderRecord")
+        if rpc_msg.senderRecord:
+            rpc_msg.ClearField("senderRecord")
         try:
-            await stream.write(encode_varint_prefixed(rpc_msg.SerializeToString()))
+            await muxed(stream).write(encode_varint_prefixed(rpc_msg.SerializeToString()))
         except Exception:  # noqa: BLE001 - a task of the service: whatever the layers below raise ends this stream only
             peer = stream.muxed_conn.peer_id
             if self.peers.get(peer) is stream:

@@ -36,6 +36,7 @@ from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
 from walytis_core.errors import UnavailableError
+from walytis_core.network.libp2p.wire import Wire
 from walytis_core.network.libp2p.yamux import PROTOCOL, Muxer
 
 __all__ = ["Host", "build_host", "forget_peer", "listening_addresses"]
@@ -52,7 +53,7 @@ class _Muxers(MuxerMultistream):
 
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        return Muxer(conn, peer_id)
+        return Muxer(Wire(conn), peer_id)
 
 
 class _Swarm(Swarm):

@@ -17,6 +17,7 @@ from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network._errors import single_error
 from walytis_core.network._mailbox import Mailbox
+from walytis_core.network.libp2p.ports import is_free, resumed
 from walytis_core.network.port import Connected, Gossip, PeerId, Stream, StreamHandler
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Libp2pNetwork:
 
     def __init__(self, *, listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",), dial_wait_s: float = 5.0) -> None:
         self._listen = _to_listen_on(listen)
+        self._before: Sequence[str] = ()
         self._dial_wait_s = dial_wait_s
         self._handlers: dict[str, StreamHandler] = {}
         self._inboxes: dict[str, Mailbox[Gossip]] = {}
@@ -60,6 +62,10 @@ class Libp2pNetwork:
         """Addresses under which others reach this node, loopback last."""
         return self._run.addresses() if self._run else []
 
+    def resume_at(self, addresses: Sequence[str]) -> None:
+        """Says where this node listened the last time: where any port would do, it takes the same again, if it is free."""
+        self._before = tuple(addresses)
+
     @asynccontextmanager
     async def running(self, seed: bytes) -> AsyncIterator[None]:
         """Runs the host for the length of the block.
@@ -74,7 +80,7 @@ class Libp2pNetwork:
         run = RunningHost(seed, deliver=self._deliver, tell=self._tell)
         try:
             with single_error():
-                async with run.listening(self._listen):
+                async with run.listening(resumed(self._listen, self._before, is_free)):
                     self._run, self._peer_id = run, run.peer_id
                     for protocol, handler in self._handlers.items():
                         run.serve(protocol, handler)

@@ -1,20 +1,31 @@
-"""A stream of the network port over one of py-libp2p; maps what can go wrong to `UnavailableError`."""
+"""A stream of the network port over one of py-libp2p, and messages out of one; maps what can go wrong to `UnavailableError`.
+
+Reads and writes go straight to our muxer: py-libp2p's layer above it takes a lock, and a turn of the loop, for each call.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import cast
 
 import trio
-from libp2p.abc import INetStream
-from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.abc import IMuxedStream, INetStream
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from walytis_core.errors import UnavailableError
 from walytis_core.network.libp2p._foreign import foreign_errors
 from walytis_core.network.port import PeerId
 
-__all__ = ["Libp2pStream"]
+__all__ = ["Libp2pStream", "Prefixed", "muxed"]
 
 CLOSE_WAIT_S = 1.0
+_MOST_PREFIX = 5  # bytes of a length
+
+
+def muxed(stream: INetStream) -> IMuxedStream:
+    """The stream of our muxer below one of py-libp2p."""
+    return cast(NetStream, stream).muxed_stream
 
 
 class Libp2pStream:
@@ -22,6 +33,7 @@ class Libp2pStream:
 
     def __init__(self, stream: INetStream) -> None:
         self._stream = stream
+        self._muxed = muxed(stream)
         self._peer = str(stream.muxed_conn.peer_id)
         self._is_closed = False
 
@@ -33,7 +45,7 @@ class Libp2pStream:
     async def send(self, data: bytes) -> None:
         """Sends all of `data`; waits while the other end does not read."""
         with foreign_errors("The stream is closed or its peer is gone."):
-            await self._stream.write(data)
+            await self._muxed.write(data)
 
     async def receive(self, max_bytes: int) -> bytes:
         """Gives 1 to `max_bytes` bytes, or nothing at the end."""
@@ -41,8 +53,8 @@ class Libp2pStream:
             raise UnavailableError("The stream is closed.")
         with foreign_errors("The stream broke or its peer is gone."):
             try:
-                return await self._stream.read(max_bytes)
-            except StreamEOF:
+                return await self._muxed.read(max_bytes)
+            except MuxedStreamEOF:
                 if self._is_closed:
                     raise UnavailableError("The stream is closed.") from None
                 return b""
@@ -59,3 +71,44 @@ class Libp2pStream:
             except Exception:  # noqa: BLE001 - `close` never raises: what does not end in order is broken off
                 with suppress(Exception):
                     await self._stream.reset()
+
+
+class Prefixed:
+    """Messages with their length before them, as gossipsub writes them; read as they come, not byte by byte.
+
+    Args:
+        stream: The stream to read.
+        max_bytes: The longest message that is taken.
+    """
+
+    def __init__(self, stream: INetStream, max_bytes: int) -> None:
+        self._muxed = muxed(stream)
+        self._max_bytes = max_bytes
+        self._waiting = bytearray()
+
+    async def next(self) -> bytes:
+        """The next message; raises an error of the muxer at the end, and `ValueError` when it is too long."""
+        has_waited = False
+        while True:
+            start, size = self._head()
+            if start and len(self._waiting) >= start + size:
+                message = bytes(self._waiting[start : start + size])
+                del self._waiting[: start + size]
+                if not has_waited:  # many that came at once do not keep the loop from others
+                    await trio.lowlevel.checkpoint()
+                return message
+            self._waiting += await self._muxed.read()
+            has_waited = True
+
+    def _head(self) -> tuple[int, int]:
+        """Where the first message starts and how long it is; zeros when that has not come yet."""
+        size = 0
+        for at, byte in enumerate(self._waiting[:_MOST_PREFIX]):
+            size |= (byte & 0x7F) << 7 * at
+            if byte < 0x80:  # the last byte of the length
+                if size > self._max_bytes:
+                    raise ValueError("a message is too long")
+                return at + 1, size
+        if len(self._waiting) >= _MOST_PREFIX:
+            raise ValueError("not a length")
+        return 0, 0

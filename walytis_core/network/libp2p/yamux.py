@@ -24,9 +24,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 import trio
-from libp2p.abc import IMuxedConn, IMuxedStream, ISecureConn
+from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.connection_types import ConnectionType
-from libp2p.io.utils import read_exactly
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
@@ -37,6 +36,7 @@ from libp2p.stream_muxer.exceptions import (
 from multiaddr import Multiaddr
 
 from walytis_core.limits import Limits
+from walytis_core.network.libp2p.wire import Connection
 
 __all__ = ["PROTOCOL", "WINDOW_BYTES", "Muxer", "MuxerStream"]
 
@@ -88,13 +88,14 @@ class MuxerStream(IMuxedStream):
 
     async def read(self, n: int | None = None) -> bytes:
         """Gives some bytes, at most `n`; raises `MuxedStreamEOF` at the end and `MuxedStreamReset` when it broke."""
+        if self._received:
+            await trio.lowlevel.checkpoint()
         while not self._received:
             if self._ended:
                 raise MuxedStreamEOF("the stream has ended")
             if self._broken:
                 raise MuxedStreamReset("the stream was reset")
             await self._changed.wait()
-        await trio.lowlevel.checkpoint()
         size = len(self._received) if n is None or n < 0 else n
         data = bytes(self._received[:size])
         del self._received[:size]
@@ -109,7 +110,11 @@ class MuxerStream(IMuxedStream):
 
     async def write(self, data: bytes) -> None:
         """Sends all of `data`; waits as long as the reader pauses."""
-        async with self._sending:
+        try:
+            self._sending.acquire_nowait()  # mostly free: then without a turn of the loop
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
             sent = 0
             while sent < len(data):
                 if self._broken:
@@ -124,6 +129,8 @@ class MuxerStream(IMuxedStream):
                 frame = _Frame(_DATA, 0, self.number, size)
                 await self._muxer.send(frame.encode(data[sent : sent + size]))
                 sent += size
+        finally:
+            self._sending.release()
 
     async def close(self) -> None:
         """Ends both directions: what was written arrives, what the peer still writes is refused."""
@@ -197,7 +204,7 @@ class MuxerStream(IMuxedStream):
 class Muxer(IMuxedConn):
     """A connection that carries streams, in the form in which py-libp2p's swarm uses it."""
 
-    def __init__(self, conn: ISecureConn, peer_id: ID) -> None:
+    def __init__(self, conn: Connection, peer_id: ID) -> None:
         self.peer_id = peer_id
         self.event_started = trio.Event()
         self.event_closed = trio.Event()
@@ -294,14 +301,13 @@ class Muxer(IMuxedConn):
     # --- what its streams call ---
 
     async def send(self, frame: bytes) -> None:
-        """Hands a frame to the writing task; waits while there are many. A cancelled wait sends nothing."""
+        """Hands a frame to the writing task; waits while there are many, and only then. A cancelled wait sends nothing."""
         while len(self._frames) >= WAITING_FRAMES and not self.is_closed:
             await self._room.wait()
         if self.is_closed:
             raise MuxedStreamReset("the connection is closed")
         self._frames.append(frame)
         self._work.set()
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_soon(self, frame: _Frame) -> None:
         """Queues a frame behind those that wait, without waiting; at most one for each stream."""
@@ -344,18 +350,31 @@ class Muxer(IMuxedConn):
                 await self._pong.wait()
 
     async def _read(self) -> None:
+        arrived = bytearray()
         while True:
-            version, *rest = _HEADER.unpack(await read_exactly(self._conn, _HEADER.size))
+            arrived += await self._conn.read()
+            self._take_whole(arrived)
+
+    def _take_whole(self, arrived: bytearray) -> None:
+        """Takes the whole frames out of what has arrived."""
+        at = 0
+        while len(arrived) - at >= _HEADER.size:
+            version, *rest = _HEADER.unpack_from(arrived, at)
             frame = _Frame(*rest)
             if version != 0 or frame.kind > _GO_AWAY or (frame.kind == _DATA and frame.length > WINDOW_BYTES):
                 raise ProtocolError("not a Yamux frame")
-            data = await read_exactly(self._conn, frame.length) if frame.kind == _DATA and frame.length else b""
+            start = at + _HEADER.size
+            end = start + frame.length if frame.kind == _DATA else start
+            if end > len(arrived):
+                break
+            at = end
             if frame.kind == _PING:
                 self._pinged(frame)
             elif frame.kind == _GO_AWAY:
                 raise MuxedConnUnavailable("the peer says goodbye")
             else:
-                self._take(frame, data)
+                self._take(frame, bytes(arrived[start:end]))
+        del arrived[:at]
 
     def _pinged(self, frame: _Frame) -> None:
         if frame.flags & _SYN:

@@ -66,7 +66,7 @@ def test_a_process_that_says_nothing_ends_the_wait(module, tmp_path):
         started = time.monotonic()
         with pytest.raises(FailedError, match="nothing happened"):
             troupe.until(lambda: False, "waiting", stall_s=1.0)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
     assert actor.process.poll() is not None
 
 

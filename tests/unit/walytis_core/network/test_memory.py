@@ -10,13 +10,14 @@ import trio.testing
 
 from tests.suites.network_suite import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, NetworkSuite, echo, read_all, until
 from walytis_core.errors import InvalidInputError, UnavailableError
-from walytis_core.network import Gossip, MemoryHub, MemoryNetwork, Network, Stream, Weather
+from walytis_core.network import Gossip, MemoryHub, MemoryNetwork, Network, Stream, Weather, memory
 
 
 class TestMemoryNetwork(NetworkSuite):
     @pytest.fixture(autouse=True)
-    def _hub(self) -> None:
+    def _hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hub = MemoryHub()
+        monkeypatch.setattr(memory, "PUBLISH_WAIT_S", 30.0)  # a machine that is held up is no peer that does not read
 
     def make(self, seed: bytes) -> Network:
         return MemoryNetwork(self.hub)
@@ -37,12 +38,12 @@ class Background:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self.there.wait(10)
+        assert self.there.wait(30)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.leave.set()
-        self._thread.join(10)
+        self._thread.join(30)
 
     async def _live(self) -> None:
         network = MemoryNetwork(self._hub)
@@ -51,7 +52,7 @@ class Background:
             inbox = await network.subscribe(CHANNEL)
             self.where.extend(network.addresses())
             self.there.set()
-            with trio.move_on_after(20):
+            with trio.move_on_after(50):
                 self.heard.append(await inbox.receive())
                 await network.publish(CHANNEL, b"heard")
                 await trio.to_thread.run_sync(self.leave.wait)
@@ -63,7 +64,7 @@ def test_nodes_in_their_own_threads() -> None:
 
     async def alice(bob: Background) -> None:
         network = MemoryNetwork(hub)
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             async with network.running(ALICE):
                 events, inbox = network.watch(), await network.subscribe(CHANNEL)
                 peer, _ = await network.connect(bob.where)

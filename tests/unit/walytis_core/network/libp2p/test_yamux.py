@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import trio
 import trio.testing
-from libp2p.abc import ISecureConn
+from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
@@ -17,6 +17,7 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamEOF,
     MuxedStreamReset,
 )
+from multiaddr import Multiaddr
 
 from walytis_core.limits import Limits
 from walytis_core.network.libp2p.yamux import PING_EVERY_S, PONG_WAIT_S, WINDOW_BYTES, Muxer
@@ -29,14 +30,26 @@ class Conn:
         self.is_initiator = is_initiator
         self._stream = stream
 
-    async def read(self, n: int) -> bytes:
-        return bytes(await self._stream.receive_some(n))
+    async def read(self) -> bytes:
+        data = bytes(await self._stream.receive_some(65536))
+        if not data:
+            raise trio.EndOfChannel
+        return data
 
     async def write(self, data: bytes) -> None:
         await self._stream.send_all(data)
 
     async def close(self) -> None:
         await self._stream.aclose()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return None
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        return []
+
+    def get_connection_type(self) -> ConnectionType:
+        return ConnectionType.UNKNOWN
 
 
 def frame(kind: int, flags: int, stream: int, length: int, data: bytes = b"") -> bytes:
@@ -54,7 +67,7 @@ def run(test: Callable[[trio.Nursery], Awaitable[None]]) -> None:
 
 
 async def start(nursery: trio.Nursery, stream: trio.abc.Stream, *, is_initiator: bool) -> Muxer:
-    muxer = Muxer(cast(ISecureConn, Conn(stream, is_initiator=is_initiator)), ID(b"peer"))
+    muxer = Muxer(Conn(stream, is_initiator=is_initiator), ID(b"peer"))
     nursery.start_soon(muxer.start)
     await muxer.event_started.wait()
     return muxer
