@@ -29,7 +29,11 @@ ELSEWHERE = (
     ("network/libp2p/yamux.py", "WINDOW_BYTES", "unread bytes of one stream"),
     ("network/libp2p/yamux.py", "WAITING_CONTROLS", "answers that wait for a peer which asks and does not read"),
     ("network/libp2p/gossip.py", "TOPICS_PER_PEER", "channels of one peer that are remembered"),
-    ("network/libp2p/gossip.py", "CACHED_MESSAGES", "gossip messages of the last seconds, kept for peers that lack them"),
+    (
+        "network/libp2p/gossip.py",
+        "CACHED_MESSAGES",
+        "gossip messages of the last seconds, kept for peers that lack them",
+    ),
     ("network/libp2p/gossip.py", "CONTROLS_PER_RPC", "control entries of a kind looked at in one message"),
     ("network/libp2p/gossip.py", "SEEN_MESSAGES", "ids of gossip messages remembered"),
     ("network/libp2p/network.py", "INBOX_MESSAGES", "gossip messages of a chain that wait to be read; the oldest go"),

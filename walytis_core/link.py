@@ -17,7 +17,7 @@ from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import Reason, RemoteError
 from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
-from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, Why
+from walytis_core.messages import Blocks, Credit, Message, Pull, SideLacking, SidePart, Why
 from walytis_core.store.port import ChainStore, Held, Row
 
 _SCANS_AT_ONCE = 8
@@ -34,6 +34,8 @@ class Link:
         probes_left: Probes that its last pull may still cost us.
         pulled: A pull of the peer that is to be answered: its entries, and the buckets they speak of.
         answer_from_s: When its next pull may be answered.
+        owed: The credit that the peer has not been given back yet.
+        unconfirmed: What was sent and not confirmed by a credit: blocks that nobody else was told of, else nothing.
     """
 
     peer: str
@@ -50,6 +52,8 @@ class Link:
     probes_left: int = 0
     pulled: tuple[dict[bytes, Entry], tuple[int, ...] | None] | None = None
     answer_from_s: float = 0.0
+    owed: int = 0
+    unconfirmed: deque[tuple[bytes, ...]] = field(default_factory=deque)
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -100,6 +104,16 @@ class Link:
             self.theirs = {author: entry.seq for author, entry in own.items()}
             self.is_live = True
 
+    # --- receiving -----------------------------------------------------------------------------------------------
+
+    def give_back(self, frames: int) -> list[Message]:
+        """Credit for frames of the peer that were stored, once it is half of what there is: not each frame is answered."""
+        self.owed += frames
+        if 2 * self.owed < Limits.credit_frames:
+            return []
+        owed, self.owed = self.owed, 0
+        return [Credit(owed)]
+
     # --- sending -------------------------------------------------------------------------------------------------
 
     def push(self, blocks: Sequence[Block], why: Why, held: Held) -> list[Message]:
@@ -113,7 +127,7 @@ class Link:
                 self.is_live = False
                 self.cursor = held.last
                 break
-            self.credit -= 1
+            self._spend(portion if why is Why.NEWS_HERE else ())
             result.append(Blocks(why, portion))
             for block in fresh[: len(portion)]:
                 self.has(block.author, block.seq)
@@ -143,6 +157,16 @@ class Link:
                 return result, False
         return result, True
 
+    def _spend(self, news: tuple[bytes, ...] = ()) -> None:
+        self.credit -= 1
+        self.unconfirmed.append(news)
+
+    def confirmed(self, frames: int) -> None:
+        """The peer has stored so many frames."""
+        self.credit += frames
+        for _ in range(min(frames, len(self.unconfirmed))):
+            self.unconfirmed.popleft()
+
     def _give_asked(self, held: Held) -> list[Message]:
         ids = [self.asked.popleft() for _ in range(min(len(self.asked), Limits.max_blocks_per_frame))]
         found = held.encoded(ids)
@@ -150,7 +174,7 @@ class Link:
         self.asked.extendleft(reversed([id for id in ids if id in found][len(first) :]))
         if not first:
             return []
-        self.credit -= 1
+        self._spend()
         return [Blocks(Why.ASKED, first)]
 
     def _give_side(self, held: ChainStore) -> list[Message]:
@@ -161,7 +185,7 @@ class Link:
         part = data[offset : offset + Limits.part_bytes]
         if offset + len(part) < len(data):
             self.sides.appendleft((cid, offset + len(part)))
-        self.credit -= 1
+        self._spend()
         return [SidePart(cid, offset, len(data), part)]
 
     def _give_next(self, held: Held, frozen: Mapping[bytes, int], news: Why) -> list[Message]:
@@ -173,7 +197,7 @@ class Link:
         lacking = [row for row in rows if row.folded and self._lacks(row, frozen)]
         if not lacking:
             return []
-        self.credit -= 1
+        self._spend()
         for row in lacking:
             self.has(row.author, row.seq)
         why = Why.PULLED if self.is_answering else news

@@ -151,7 +151,7 @@ class Replica:
 
     def _came(self, event: Came, held: ChainStore, now_s: float) -> list[Effect]:
         screened, peer = event.screened, event.peer
-        healed = [Heal(block) for block in screened.blocks if block.id in self._corrupt]
+        healed = [Heal(block) for block in screened.blocks if block.id in self._corrupt] if self._corrupt else []
         for effect in healed:
             self._corrupt.discard(effect.block.id)
             self.members.healed(effect.block.id)
@@ -167,7 +167,7 @@ class Replica:
         if healed:
             effects.append(Notify(Revised(tuple(effect.block.id for effect in healed))))
         if not event.gossip:
-            effects.append(Send(peer, Credit(event.frames)))
+            effects.extend(self._give_back(peer, event.frames))
         if outcome.folded:
             effects.extend(self.sync.spread(outcome.folded, held, peer, event.why, event.gossip))
         effects.extend(
@@ -236,17 +236,21 @@ class Replica:
             Probe: lambda at, held, _now: sync.probed(at.peer, at.message, held),
             SideWant: lambda at, held, _now: self._side_wanted(at.peer, at.message.cids, held),
             SidePart: lambda at, _held, _now: [
-                Send(at.peer, Credit(1)),
+                *self._give_back(at.peer, 1),
                 *self._fetching.part(at.peer, at.message, self._peers()),
             ],
             SideLacking: lambda at, _held, _now: self._fetching.lacking(at.peer, at.message.cids, self._peers()),
         }
 
+    def _give_back(self, peer: str, frames: int) -> list[Effect]:
+        link = self.sync.links.get(peer)
+        return [] if link is None else [Send(peer, message) for message in link.give_back(frames)]
+
     def _credit(self, peer: str, frames: int, held: ChainStore) -> list[Effect]:
         link = self._link(peer)
         if link.credit + frames > Limits.credit_frames:
             return [Reject(Reason.OVER_BUDGET, peer)]
-        link.credit += frames
+        link.confirmed(frames)
         return self.sync.pump(peer, held)
 
     def _side_wanted(self, peer: str, cids: Collection[Cid], held: ChainStore) -> list[Effect]:

@@ -75,8 +75,11 @@ class Sync:
 
     def lost(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
         """A stream is gone; a pull over it goes to another peer."""
-        self.links.pop(peer, None)
-        return self._pull_next(held, now_s) if self.turns.forget(peer) else []
+        link = self.links.pop(peer, None)
+        self.gossips = True  # it may be on the channel still; whether anybody is, the next tick tells
+        lost = link.unconfirmed if link is not None else ()
+        effects: list[Effect] = [Publish(Blocks(Why.NEWS, blocks)) for blocks in lost if blocks]
+        return [*effects, *(self._pull_next(held, now_s) if self.turns.forget(peer) else [])]
 
     def pump(self, peer: str, held: ChainStore) -> list[Effect]:
         """Sends what is due to a peer, as far as its credit goes."""
@@ -102,7 +105,7 @@ class Sync:
                 self._trickle.hear()
                 self.turns.suspects.pop(peer, None)
                 return []
-            return self._suspect(peer, message, own)
+            return self._suspect(peer, message, own, held, now_s)
         link = self.links.get(peer)
         if link is None:
             return []
@@ -113,10 +116,11 @@ class Sync:
             return [Notify(Synced(peer, equal=True))]
         if is_first:
             return self.want_pull(peer, held, now_s)
-        return self._suspect(peer, message, own)
+        return self._suspect(peer, message, own, held, now_s)
 
-    def _suspect(self, peer: str, message: Digest, own: bytes) -> list[Effect]:
-        return self._check_soon() if self.turns.suspect(peer, Suspect(message.digest, own, message.held)) else []
+    def _suspect(self, peer: str, message: Digest, own: bytes, held: ChainStore, now_s: float) -> list[Effect]:
+        suspect = Suspect(message.digest, own, message.held, held.count, now_s + Limits.check_delay_s)
+        return self._check_soon() if self.turns.suspect(peer, suspect) else []
 
     def _check_soon(self) -> list[Effect]:
         """Gives what is under way a moment to make the digests equal."""
@@ -127,9 +131,9 @@ class Sync:
         if self.turns.pulling is not None:
             return self._check_soon()
         peer = self.turns.choose(self.members.frontier.digest(), held.count, self.random(), now_s)
-        if peer is None:
-            return []
         again = self._check_soon() if self.turns.suspects else []
+        if peer is None:
+            return again
         return [*(self.want_pull(peer, held, now_s) if peer in self.links else [Contact(peer)]), *again]
 
     def want_pull(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:

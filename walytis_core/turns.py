@@ -48,11 +48,16 @@ class _HoldOff:
 
 
 class Suspect(NamedTuple):
-    """A digest heard on the channel that was not ours: what it was, what ours was then, and how many blocks it stands for."""
+    """A digest heard on the channel that was not ours: what it was, what ours was then, and how many blocks it stands for.
+
+    It may be acted on from `ripe_s` on: what is under way may make the digests equal before.
+    """
 
     digest: bytes
     own: bytes
     held: int
+    own_held: int
+    ripe_s: float
 
     def still_differs(self, own: bytes, held: int) -> bool:
         """Whether it is worth a pull: not while our own set moves on and has outgrown what the peer said it has.
@@ -128,8 +133,14 @@ class Turns:
     # --- the channel ---------------------------------------------------------------------------------------------
 
     def suspect(self, peer: str, suspect: Suspect) -> bool:
-        """A peer's digest on the channel is not ours. Returns whether it is the first such peer."""
+        """A peer's digest on the channel is not ours. Returns whether it is the first such peer.
+
+        One that already differs from what we hold now stays as it is: else who talks often would never be ripe.
+        """
         first = not self.suspects
+        old = self.suspects.get(peer)
+        if old is not None and old.still_differs(suspect.own, suspect.own_held):
+            return first
         if len(self.suspects) < Limits.idle_peers_remembered:
             self.suspects[peer] = suspect
         return first
@@ -139,9 +150,10 @@ class Turns:
         left = {peer: suspect for peer, suspect in self.suspects.items() if suspect.still_differs(own, held)}
         able = sorted(peer for peer in left if not self.wait_s(peer, now_s))
         self.suspects = {peer: left[peer] for peer in able}
-        if not able:
+        ripe = [peer for peer in able if left[peer].ripe_s <= now_s]
+        if not ripe:
             return None
-        peer = able[int(random * len(able))]
+        peer = ripe[int(random * len(ripe))]
         del self.suspects[peer]
         return peer
 

@@ -45,7 +45,7 @@ def test_a_crash_names_its_cause() -> None:
 
     life = Lifetime(main, lambda: told.append(pending.done()))
     life.start()
-    life.attend(pending, trio.sleep_forever)
+    _ = life.attend(pending, trio.sleep_forever)
     life.loop.post(go.set)
     with pytest.raises(ClosedError) as caught:
         pending.result(5)

@@ -168,6 +168,24 @@ def test_tasks_that_come_while_it_ends_are_dropped():
     assert trio.run(main) == (False, True, False)
 
 
+def test_who_posts_without_end_does_not_hold_the_loop_up():
+    """C48: tasks get their turn in between, and the loop can be stopped."""
+    crashes: list[BaseException] = []
+
+    async def work() -> str:
+        await trio.lowlevel.checkpoint()
+        return "done"
+
+    with running(crashes) as loop:
+
+        def again() -> None:
+            loop.post(again)
+
+        loop.post(again)
+        assert loop.call(work) == "done"
+    assert crashes == []
+
+
 def test_what_is_posted_while_the_loop_ends_does_not_crash_it():
     """C46: posts, tasks and calls from other threads up to the very end."""
     for _ in range(50):
@@ -180,7 +198,8 @@ def test_what_is_posted_while_the_loop_ends_does_not_crash_it():
 
             def spawn(loop: Loop = loop, started: threading.Event = started, ended: threading.Event = ended) -> None:
                 while not ended.is_set():
-                    loop.spawn(nothing)
+                    if len(loop._posted) < 100:  # stopping comes after what was posted before it
+                        loop.spawn(nothing)
                     started.set()
 
             thread = threading.Thread(target=spawn)

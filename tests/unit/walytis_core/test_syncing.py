@@ -11,7 +11,7 @@ from tests.suites.making import ALICE, BOB, CAROL, FOUNDER, World, signers, some
 from tests.suites.pairs import Net, blocks_of
 from walytis_core.block import Draft, Place, create
 from walytis_core.errors import Reason
-from walytis_core.events import Arrived, Corrupt, Forked, PeerSeen, Synced
+from walytis_core.events import Arrived, Corrupt, Forked, PeerSeen, Synced, TimerFired
 from walytis_core.frontier import Entry
 from walytis_core.limits import Limits
 from walytis_core.messages import (
@@ -318,7 +318,7 @@ def test_every_frame_of_blocks_gives_its_credit_back():
     block = WORLD.block(ALICE)
     for encoded in (block.encoded, block.encoded, WORLD.block(BOB, height=9).encoded, b"garbage"):
         one["a"].receive("b", Blocks(Why.NEWS_HERE, (encoded,)))
-    assert one["a"].said(Credit) == [Credit(1)] * 4
+    assert one["a"].said(Credit) == [Credit(2)] * 2
 
 
 def test_a_push_without_credit_is_left_to_the_cursor():
@@ -644,3 +644,43 @@ def test_the_founder_alone_is_in_a_new_frontier():
     """C32: a chain that only has its genesis has one entry."""
     one = net("a")
     assert dict(one["a"].replica.members.frontier) == {FOUNDER.key: Entry(0, WORLD.first.id)}
+
+
+# --- the channel when a stream ends -------------------------------------------------------------------------------
+
+
+def test_what_a_broken_stream_did_not_confirm_goes_to_the_channel():
+    """C30: news that went over a stream alone are told again when it breaks, unless they were confirmed."""
+    one = net("a", "b", gossips=True)
+    one["a"].replica.sync.gossips = False  # all who are on the channel have streams
+    one.connect("a", "b")
+    one.deliver()
+    for number in range(2):  # half of the credit: both are confirmed
+        one["a"].append(ALICE, bytes([number]))
+    one.deliver()
+    assert not one["a"].published
+    one.filter = lambda _source, _target, _message: False
+    one["a"].append(ALICE, b"lost")
+    lost = one["a"].said(Blocks, "b")[-1].blocks
+    one.filter = lambda _source, _target, _message: True
+    one.cut("a", "b")
+    assert [message for message in one["a"].published if isinstance(message, Blocks)] == [Blocks(Why.NEWS, lost)]
+    one.deliver()
+    assert one["b"].ids == one["a"].ids
+    one["a"].append(ALICE, b"next")
+    assert isinstance(one["a"].published[-1], Blocks), "the channel carries the next ones too, before anybody looks"
+
+
+def test_a_doubt_is_acted_on_only_when_it_is_ripe():
+    """C35: a check that was due for an older doubt leaves a fresh one its moment; who talks all the time gets ripe too."""
+    one = net("a", gossips=True)["a"]
+    one.receive("x", Digest(b"\x01" * 32, 9), gossip=True)
+    early = one.net.now_s + Limits.check_delay_s / 2
+    one.net.now_s = early
+    one.receive("x", Digest(b"\x02" * 32, 9), gossip=True)
+    one.handle(TimerFired("check"))
+    assert one.contacts == [], "the older doubt is not ripe yet"
+    one.net.now_s = early + Limits.check_delay_s / 2
+    one.receive("x", Digest(b"\x03" * 32, 9), gossip=True)
+    one.handle(TimerFired("check"))
+    assert one.contacts == ["x"], "what is said meanwhile does not begin it anew"

@@ -20,7 +20,7 @@ from walytis_core.errors import ClosedError, NotFoundError, StorageError
 from walytis_core.limits import Limits
 from walytis_core.store import purge, schema
 from walytis_core.store.memory import MemoryStore
-from walytis_core.store.port import Commit, Query, Store
+from walytis_core.store.port import Commit, Position, Query, Store
 from walytis_core.store.sqlite import SqliteStore
 
 
@@ -306,7 +306,10 @@ def test_no_read_walks_the_chain(store: SqliteStore) -> None:
         assert not [step for step in steps if step.startswith("SCAN") and "subquery" not in step], (sql, steps)
         if "LIMIT" in sql:
             sorts = [step for step in steps if "TEMP B-TREE" in step]  # of ids that begin alike only, at one height
-            assert sorts in ([], ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"] if "b.start" in sql else []), (sql, steps)
+            assert sorts in ([], ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"] if "b.start" in sql else []), (
+                sql,
+                steps,
+            )
 
 
 def test_ids_that_begin_alike_keep_the_canonical_order(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,10 +327,10 @@ def test_ids_that_begin_alike_keep_the_canonical_order(store: SqliteStore, monke
     assert whole == sorted(whole, key=lambda id: (dag.blocks[id].height, id))
     assert len(whole) == 60
     paged: list[BlockId] = []
-    after = None
+    after: Position | None = None
     while page := chain.canonical(after, 1):
         paged += [row.id for row in page]
-        after = (dag.blocks[paged[-1]].height, paged[-1])
+        after = Position(dag.blocks[paged[-1]].height, paged[-1])
     assert paged == whole
 
 
