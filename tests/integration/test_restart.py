@@ -231,7 +231,7 @@ print(json.dumps(said))
 """
 
 
-def run_python(program: str, *arguments: str, timeout_s: float = 60) -> dict[str, object]:
+def run_python(program: str, *arguments: str, timeout_s: float = 200) -> dict[str, object]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment, timeout=timeout_s,

@@ -337,5 +337,5 @@ with Node.open(sys.argv[1], network=MemoryNetwork(MemoryHub())) as node:
 def test_a_forked_child_may_not_use_the_node(tmp_path: Path) -> None:
     """C27, C46: it is told so, instead of forking the author; closing there does nothing, and the parent goes on."""
     command = [sys.executable, "-W", "ignore", "-c", _FORKING, str(tmp_path / "node")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -26,7 +26,7 @@ def loaded_by(tmp_path, *arguments: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(heavy=HEAVY), *arguments],
         env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "WALYTIS_DATA_DIR": str(tmp_path / "data"), "PATH": ""},
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
     return set(done.stderr.rpartition("loaded ")[2].split())
 
