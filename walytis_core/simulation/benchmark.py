@@ -33,7 +33,7 @@ class Measured(NamedTuple):
 def benchmark(peers: int = 100, blocks: int = 20, loss: float = 0.2, seed: int = 1) -> Measured:
     """Has peers append in ten virtual seconds over a channel that loses messages, and waits until all hold the same.
 
-    Messages are written as bytes, and counted, but handed over as they are; blocks are read from their bytes, each once.
+    Messages are written as bytes, counted, and read again; blocks are read from their bytes, each once.
 
     Raises:
         InvariantError: They do not converge within a virtual minute.
@@ -50,7 +50,7 @@ def benchmark(peers: int = 100, blocks: int = 20, loss: float = 0.2, seed: int =
 
 def _measure(peers: int, blocks: int, seed: int, weather: Weather) -> Measured:
     start_s = time.perf_counter()
-    sim = Simulation(peers, seed=seed, weather=weather, bytes_read=False)
+    sim = Simulation(peers, seed=seed, weather=weather)
     for peer in range(peers):
         for number in range(blocks):
             sim.at(sim.random.random() * _WRITING_S, sim.append, peer, b"block %d" % number)
