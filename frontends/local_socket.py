@@ -103,9 +103,9 @@ class LocalServer:
                 request = read_line(stream)
                 if request is None:
                     return
+                connection.settimeout(None)  # content may come from a keyboard
                 if request.get("content"):
                     _receive_content(stream, content)
-                connection.settimeout(None)
                 self._perform(connection, stream, request, self._make_call(cast(BinaryIO, content)))
             except FailedError as failure:
                 write_line(stream, {"failure": failure.to_json()})

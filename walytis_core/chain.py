@@ -24,7 +24,6 @@ from walytis_core.invitation import Invitation
 from walytis_core.invitation_record import InvitationRecord
 from walytis_core.judging import Judging, LayerView
 from walytis_core.layer import Layer
-from walytis_core.limits import Limits
 from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
@@ -354,9 +353,7 @@ class Chain:
 
     def holders(self, block: Block) -> int:
         """How many online peers have stored this block, as far as they have confirmed it over an open stream."""
-        links = tuple(self.engine.replica.sync.links.values())
-        confirmed = [link for link in links if link.credit == Limits.credit_frames]
-        return sum(link.theirs.get(block.author, -1) >= block.seq for link in confirmed)
+        return sum(link.has_stored(block) for link in tuple(self.engine.replica.sync.links.values()))
 
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""

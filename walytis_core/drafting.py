@@ -1,6 +1,7 @@
 """From what a user appends to drafts of blocks: short payloads go into them, longer ones into the store beside.
 
-Invariant: content that only one call brought goes again when that call fails.
+Invariants: content that only one call brought goes again when that call fails; a stream ends where it says so, by an
+empty read, and never because a read was short.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from walytis_core import content
 from walytis_core.block import Draft, draft
@@ -48,12 +49,12 @@ class Drafting:
             payload = io.BytesIO(payload)
         if not hasattr(payload, "read"):
             raise InvalidInputError("a payload is bytes, or a binary stream", hint="Encode text first: text.encode().")
-        start = payload.read(Limits.max_payload_bytes + 1)
-        if not isinstance(start, bytes):
-            raise InvalidInputError("the stream gives text", hint="Open the file with mode 'rb'.")
+        stream = _Stream(payload)
+        start = stream.read(Limits.max_payload_bytes + 1)
         if len(start) <= Limits.max_payload_bytes:
             return self._template._replace(body=start)
-        return self._template._replace(body=content.build(io.BufferedReader(_Rejoined(start, payload)), self._put))
+        stream.push_back(start)
+        return self._template._replace(body=content.build(cast(BinaryIO, stream), self._put))
 
     def undo(self) -> None:
         """Forgets the content that only these drafts brought."""
@@ -66,20 +67,39 @@ class Drafting:
         self._tables.put_side(cid, data)
 
 
-class _Rejoined(io.RawIOBase):
-    """A stream whose first bytes were read already."""
+class _Stream:
+    """A user's stream whose reads are short at its end alone, and which is not read again after that."""
 
-    def __init__(self, start: bytes, rest: BinaryIO) -> None:
-        self._start = start
-        self._rest = rest
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._parts: list[bytes] = []
+        self._has_ended = False
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, or all that are left."""
+        parts, self._parts = self._parts, []
+        missing = size - sum(map(len, parts))
+        while missing > 0 and (part := self._next(missing)):
+            parts.append(part)
+            missing -= len(part)
+        whole = b"".join(parts)
+        if missing < 0:
+            self.push_back(whole[size:])
+        return whole[:size]
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is of Python 3.12
-        """Fills a buffer, with what was read before first."""
-        data = self._start[: len(buffer)] or self._rest.read(len(buffer))
-        self._start = self._start[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
+    def push_back(self, data: bytes) -> None:
+        """Has these bytes read again."""
+        self._parts.append(data)
+
+    def _next(self, size: int) -> bytes:
+        if self._has_ended:
+            return b""
+        part = self._stream.read(size)
+        if part is None:
+            raise InvalidInputError(
+                "the stream is non-blocking and has nothing to read now", hint="Make it blocking: os.set_blocking(fd, True)."
+            )
+        if not isinstance(part, bytes):
+            raise InvalidInputError("the stream gives text", hint="Open the file with mode 'rb'.")
+        self._has_ended = not part
+        return part

@@ -17,7 +17,7 @@ from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import Reason, RemoteError
 from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
-from walytis_core.messages import Blocks, Credit, Message, Pull, SideLacking, SidePart, Why
+from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, Why
 from walytis_core.store.port import ChainStore, Held, Row
 
 _SCANS_AT_ONCE = 8
@@ -34,8 +34,7 @@ class Link:
         probes_left: Probes that its last pull may still cost us.
         pulled: A pull of the peer that is to be answered: its entries, and the buckets they speak of.
         answer_from_s: When its next pull may be answered.
-        owed: The credit that the peer has not been given back yet.
-        unconfirmed: What was sent and not confirmed by a credit: blocks that nobody else was told of, else nothing.
+        unconfirmed: The frames that no credit has confirmed yet.
     """
 
     peer: str
@@ -52,8 +51,7 @@ class Link:
     probes_left: int = 0
     pulled: tuple[dict[bytes, Entry], tuple[int, ...] | None] | None = None
     answer_from_s: float = 0.0
-    owed: int = 0
-    unconfirmed: deque[tuple[bytes, ...]] = field(default_factory=deque)
+    unconfirmed: deque[Blocks | SidePart] = field(default_factory=deque)
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -98,21 +96,18 @@ class Link:
         self.is_answering = True
         return len(lacking)
 
+    def has_stored(self, block: Block) -> bool:
+        """Whether the peer has shown a block, or confirmed that it was sent it."""
+        if block.seq > self.theirs.get(block.author, -1):
+            return False
+        frames = tuple(self.unconfirmed)
+        return not any(isinstance(frame, Blocks) and block.encoded in frame.blocks for frame in frames)
+
     def go_live(self, own: Frontier) -> None:
         """The peer holds exactly what we hold: from now on it is sent what is new."""
         if not self.is_answering:
             self.theirs = {author: entry.seq for author, entry in own.items()}
             self.is_live = True
-
-    # --- receiving -----------------------------------------------------------------------------------------------
-
-    def give_back(self, frames: int) -> list[Message]:
-        """Credit for frames of the peer that were stored, once it is half of what there is: not each frame is answered."""
-        self.owed += frames
-        if 2 * self.owed < Limits.credit_frames:
-            return []
-        owed, self.owed = self.owed, 0
-        return [Credit(owed)]
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -127,8 +122,7 @@ class Link:
                 self.is_live = False
                 self.cursor = held.last
                 break
-            self._spend(portion if why is Why.NEWS_HERE else ())
-            result.append(Blocks(why, portion))
+            result.append(self._sent(Blocks(why, portion)))
             for block in fresh[: len(portion)]:
                 self.has(block.author, block.seq)
             fresh = fresh[len(portion) :]
@@ -157,9 +151,10 @@ class Link:
                 return result, False
         return result, True
 
-    def _spend(self, news: tuple[bytes, ...] = ()) -> None:
+    def _sent(self, frame: Blocks | SidePart) -> Blocks | SidePart:
         self.credit -= 1
-        self.unconfirmed.append(news)
+        self.unconfirmed.append(frame)
+        return frame
 
     def confirmed(self, frames: int) -> None:
         """The peer has stored so many frames."""
@@ -174,8 +169,7 @@ class Link:
         self.asked.extendleft(reversed([id for id in ids if id in found][len(first) :]))
         if not first:
             return []
-        self._spend()
-        return [Blocks(Why.ASKED, first)]
+        return [self._sent(Blocks(Why.ASKED, first))]
 
     def _give_side(self, held: ChainStore) -> list[Message]:
         cid, offset = self.sides.popleft()
@@ -185,8 +179,7 @@ class Link:
         part = data[offset : offset + Limits.part_bytes]
         if offset + len(part) < len(data):
             self.sides.appendleft((cid, offset + len(part)))
-        self._spend()
-        return [SidePart(cid, offset, len(data), part)]
+        return [self._sent(SidePart(cid, offset, len(data), part))]
 
     def _give_next(self, held: Held, frozen: Mapping[bytes, int], news: Why) -> list[Message]:
         rows = held.scan(self.cursor or 0, Limits.max_blocks_per_frame, Limits.target_frame_bytes)
@@ -197,11 +190,10 @@ class Link:
         lacking = [row for row in rows if row.folded and self._lacks(row, frozen)]
         if not lacking:
             return []
-        self._spend()
         for row in lacking:
             self.has(row.author, row.seq)
         why = Why.PULLED if self.is_answering else news
-        return [Blocks(why, tuple(row.encoded for row in lacking))]
+        return [self._sent(Blocks(why, tuple(row.encoded for row in lacking)))]
 
     def _lacks(self, row: Row, frozen: Mapping[bytes, int]) -> bool:
         return row.seq > self.theirs.get(row.author, -1) or row.seq >= frozen.get(row.author, row.seq + 1)

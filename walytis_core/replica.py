@@ -167,7 +167,7 @@ class Replica:
         if healed:
             effects.append(Notify(Revised(tuple(effect.block.id for effect in healed))))
         if not event.gossip:
-            effects.extend(self._give_back(peer, event.frames))
+            effects.append(Send(peer, Credit(event.frames)))
         if outcome.folded:
             effects.extend(self.sync.spread(outcome.folded, held, peer, event.why, event.gossip))
         effects.extend(
@@ -236,15 +236,11 @@ class Replica:
             Probe: lambda at, held, _now: sync.probed(at.peer, at.message, held),
             SideWant: lambda at, held, _now: self._side_wanted(at.peer, at.message.cids, held),
             SidePart: lambda at, _held, _now: [
-                *self._give_back(at.peer, 1),
+                Send(at.peer, Credit(1)),
                 *self._fetching.part(at.peer, at.message, self._peers()),
             ],
             SideLacking: lambda at, _held, _now: self._fetching.lacking(at.peer, at.message.cids, self._peers()),
         }
-
-    def _give_back(self, peer: str, frames: int) -> list[Effect]:
-        link = self.sync.links.get(peer)
-        return [] if link is None else [Send(peer, message) for message in link.give_back(frames)]
 
     def _credit(self, peer: str, frames: int, held: ChainStore) -> list[Effect]:
         link = self._link(peer)

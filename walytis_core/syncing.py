@@ -78,7 +78,11 @@ class Sync:
         link = self.links.pop(peer, None)
         self.gossips = True  # it may be on the channel still; whether anybody is, the next tick tells
         lost = link.unconfirmed if link is not None else ()
-        effects: list[Effect] = [Publish(Blocks(Why.NEWS, blocks)) for blocks in lost if blocks]
+        effects: list[Effect] = [
+            Publish(frame._replace(why=Why.NEWS))
+            for frame in lost
+            if isinstance(frame, Blocks) and frame.why is Why.NEWS_HERE  # nobody else was told of these
+        ]
         return [*effects, *(self._pull_next(held, now_s) if self.turns.forget(peer) else [])]
 
     def pump(self, peer: str, held: ChainStore) -> list[Effect]:

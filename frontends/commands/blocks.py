@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, cast
 
 import typer
 
@@ -84,7 +84,35 @@ def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
     else:
         if sys.stdin.isatty():
             warn("Reading the content from the keyboard; Ctrl-D ends it.")
-        yield sys.stdin.buffer
+        yield cast(BinaryIO, StandardInput(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)))
+
+
+class StandardInput:
+    """Content from a pipe or the keyboard: nothing at all is a mistake, and what cannot be read now is not its end.
+
+    Args:
+        stream: Unbuffered: a buffer would ask the keyboard again after the Ctrl-D that ended a short read.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._is_empty = True
+
+    def read(self, size: int) -> bytes:
+        """What has come, up to `size` bytes; nothing at the end.
+
+        Raises:
+            FailedError: There was nothing, or it is non-blocking and has nothing now.
+        """
+        part: bytes | None = self._stream.read(size)
+        if part is None:
+            raise FailedError.usage("standard input is non-blocking, and has nothing now", "Put `cat |` before it.")
+        if not part and self._is_empty:
+            raise FailedError.usage(
+                "nothing was read from standard input", "For a block without content, give '' as the text."
+            )
+        self._is_empty = False
+        return part
 
 
 def log(

@@ -359,3 +359,15 @@ def test_two_threads_make_a_chain_of_one_name(node: Node) -> None:
     assert len(results) == 8
     assert [chain.name for chain in node.chains()] == ["one"]
     assert sum(isinstance(result, Chain) for result in results) == 1
+
+
+def test_each_append_is_confirmed_by_a_peer(node: Node, hub: MemoryHub, chain: Chain) -> None:
+    """C38: one block after another is known to be stored by the peer that is online, and stays so while more follow."""
+    with Node.in_memory(hub) as other:
+        copy = join(other, chain)
+        until(lambda: chain.peers() and copy.peers())
+        blocks = []
+        for number in range(5):
+            blocks.append(chain.append(b"%d" % number))
+            until(lambda: all(chain.holders(block) == 1 for block in blocks))
+    until(lambda: chain.holders(blocks[0]) == 0)

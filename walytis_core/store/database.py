@@ -15,8 +15,10 @@ It knows no tables.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, Final
@@ -183,6 +185,8 @@ class Database:
             with self._pool:
                 self._closed = True
                 idle, self._idle = self._idle, []
+            if self._log is not None:
+                self._log.close()
             for connection in (*idle, self._writer):  # the last one to close merges the log
                 connection.close()
 
@@ -197,18 +201,25 @@ class _Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file: FileIO | None = None
         self._size = 0
         self._growth = _LEAST_GROWTH_BYTES
 
     def committed(self) -> None:
         """A commit has ended. Where it has made the file longer, and was small, the next ones will find room."""
         with contextlib.suppress(OSError):  # a disk that is nearly full: the next commit says so itself
-            size = self._path.stat().st_size
+            if self._file is None:
+                self._file = FileIO(self._path, "r+")
+            size = os.fstat(self._file.fileno()).st_size
             if 0 < size - self._size <= _SMALL_COMMIT_BYTES:
-                with self._path.open("r+b") as file:
-                    file.seek(size)
-                    for _ in range(self._growth // _LEAST_GROWTH_BYTES):
-                        file.write(bytes(_LEAST_GROWTH_BYTES))
+                self._file.seek(size)
+                for _ in range(self._growth // _LEAST_GROWTH_BYTES):
+                    self._file.write(bytes(_LEAST_GROWTH_BYTES))
                 size += self._growth
                 self._growth = min(2 * self._growth, _GREATEST_GROWTH_BYTES)
             self._size = size
+
+    def close(self) -> None:
+        """Lets go of the file, which SQLite removes when it closes."""
+        if self._file is not None:
+            self._file.close()

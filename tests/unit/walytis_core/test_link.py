@@ -184,3 +184,18 @@ def test_portions():
     assert [len(run) for run in portions([b"x"] * 600)] == [256, 256, 88]
     assert [len(run) for run in portions([bytes(40_000)] * 5)] == [2, 2, 1]
     assert [len(run) for run in portions([bytes(200_000), b"x"])] == [1, 1]
+
+
+def test_what_was_sent_is_stored_once_it_is_confirmed():
+    """C30: a frame under way confirms nothing of itself, and takes nothing back of those before it."""
+    blocks = WORLD.chain(ALICE, 3)
+    store = store_of(*blocks)
+    link = Link("x", is_live=True)
+    link.push(blocks[:1], Why.NEWS_HERE, store)
+    assert [link.has_stored(block) for block in blocks] == [False, False, False]
+    link.confirmed(1)
+    link.push(blocks[1:2], Why.NEWS_HERE, store)
+    assert [link.has_stored(block) for block in blocks] == [True, False, False]
+    link.confirmed(1)
+    assert [link.has_stored(block) for block in blocks] == [True, True, False]
+    assert link.credit == Limits.credit_frames

@@ -103,7 +103,7 @@ def test_gossip_takes_no_credit():
     for gossip in (True, False, True, True, False):
         effects = came(one, WORLD.block(ALICE), gossip=gossip)
         credits.append([effect.message for effect in effects if isinstance(effect, Send)])
-    assert credits == [[], [], [], [], [Credit(2)]]  # half of what there is goes back at once
+    assert credits == [[], [Credit(1)], [], [], [Credit(1)]]
 
 
 def test_parked_blocks_are_swept():

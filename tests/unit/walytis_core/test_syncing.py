@@ -318,7 +318,7 @@ def test_every_frame_of_blocks_gives_its_credit_back():
     block = WORLD.block(ALICE)
     for encoded in (block.encoded, block.encoded, WORLD.block(BOB, height=9).encoded, b"garbage"):
         one["a"].receive("b", Blocks(Why.NEWS_HERE, (encoded,)))
-    assert one["a"].said(Credit) == [Credit(2)] * 2
+    assert one["a"].said(Credit) == [Credit(1)] * 4
 
 
 def test_a_push_without_credit_is_left_to_the_cursor():
@@ -655,7 +655,7 @@ def test_what_a_broken_stream_did_not_confirm_goes_to_the_channel():
     one["a"].replica.sync.gossips = False  # all who are on the channel have streams
     one.connect("a", "b")
     one.deliver()
-    for number in range(2):  # half of the credit: both are confirmed
+    for number in range(2):
         one["a"].append(ALICE, bytes([number]))
     one.deliver()
     assert not one["a"].published
