@@ -68,13 +68,13 @@ def examine(directory: Path) -> Iterator[Finding]:
             yield check(directory)
         except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
             failed = error if isinstance(error, FailedError) else FailedError.of(error)
-            yield Finding(name, _BAD, str(failed), _remedy(failed))
+            yield Finding(name, _BAD, str(failed), _remedy(failed, error))
 
 
-def _remedy(failed: FailedError) -> str:
+def _remedy(failed: FailedError, error: Exception) -> str:
     if failed.exit_code == BUG:
         return "This should not happen: please report it."
-    if failed.name == "StorageError":
+    if isinstance(error, OSError):  # whose hint is to ask here
         return "Give this user the right to use it, or name another --data-dir."
     return failed.hint
 
@@ -183,10 +183,12 @@ def _lock(directory: Path) -> Finding:
     if not holds_node(directory):
         return Finding("lock", _OK, "no node is in the directory yet")
     from frontends.reach import open_node  # noqa: PLC0415 - loads the library
-    from walytis_core import InUseError  # noqa: PLC0415 - the same
+    from walytis_core import InUseError, StorageError  # noqa: PLC0415 - the same
 
     try:
         open_node(directory, online=False).close()
+    except StorageError:  # which the next check tells, with what to do
+        return Finding("lock", _WARN, "whether another program has the directory open was not found out")
     except InUseError as error:
         remedy = "Close that program when you want to use the command; `walytis run` is the one that shares."
         return Finding("lock", _WARN, str(error), remedy)
@@ -199,12 +201,17 @@ def _chains(directory: Path) -> Finding:
     from frontends.reach import answers  # noqa: PLC0415 - what it opens loads the library
 
     try:
-        (found,) = answers(directory, "list", {})
+        (found,) = answers(directory, "status", {})
     except FailedError as failed:
         return Finding("chains", _WARN, f"not looked at: {failed}")
     if found["damaged"]:
         names = ", ".join(plain_text(chain["name"]) for chain in found["damaged"])
         return Finding("chains", _BAD, f"damaged: {names}", "`walytis list` says what to do.")
+    spoilt = [chain for chain in found["chains"] if chain["status"]["corrupt"]]
+    if spoilt:
+        named = ", ".join(f"{plain_text(each['name'])}: {each['status']['corrupt']}" for each in spoilt)
+        remedy = "`walytis run` fetches them again from a peer; `walytis verify` names them."
+        return Finding("chains", _BAD, f"damaged blocks in {named}", remedy)
     return Finding("chains", _OK, f"{many(len(found['chains']), 'chain')}; `walytis verify` checks every block")
 
 

@@ -1,8 +1,8 @@
 """What a person, a script and the local socket are told when a command fails: one sentence, a hint, an exit code.
 
-Invariants: each family of errors has one exit code, the same whether the command ran in this process or through the
-socket; code 1 is left for bugs, which keep their traceback. Knows error classes by name only, so that it can be used
-before the library is loaded.
+Invariants: each family of errors has one exit code, and wrong input that of usage, the same whether the command ran in this
+process or through the socket; code 1 is left for bugs, which keep their traceback. Knows error classes by name only, so that
+it can be used before the library is loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 EXIT_CODES: Final[Mapping[str, int]] = {
     "UsageError": 2,
+    "InvalidInputError": 2,  # the library's word for the same; the other errors of its family are about what is here
     "LocalError": 3,
     "UnavailableError": 4,
     "JoinError": 5,

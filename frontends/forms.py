@@ -1,7 +1,7 @@
 """The JSON forms of what the library gives: one form per thing, used by every command, in process and by the socket.
 
 Invariants: a form is plain JSON data; bytes are text when they are UTF-8, base64 otherwise, and `encoding` says which;
-nothing secret is in a form but the invitation that was asked for. Field names are part of the command's interface.
+nothing secret is in a form but the invitation that was asked for; times are ISO 8601. Field names are part of the command's interface.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from walytis_core import Block, Chain, InvitationRecord
+    from walytis_core import Block, Chain, ChainStatus, InvitationRecord
 
 Form = dict[str, Any]
 
@@ -67,9 +67,22 @@ def links_form(block: Block) -> Form:
 def invitation_form(record: InvitationRecord) -> Form:
     """What the issuer keeps of an invitation, without its seed."""
     return {
-        "id": record.id.hex(), "uses": record.uses, "used": len(record.used_by), "expires": record.expires,
+        "id": record.id.hex(), "uses": record.uses, "used": len(record.used_by), "expires": time_text(record.expires),
         "write": record.write, "revoked": record.revoked,
     }  # fmt: skip
+
+
+def status_form(status: ChainStatus) -> Form:
+    """How a chain does, beside what `chain_form` says."""
+    form: Form = plain(status)
+    del form["blocks"]
+    writable = {"writable": status.writable is None, "not_writable_because": status.writable}
+    return form | writable | {"last_contact": time_text(status.last_contact)}
+
+
+def time_text(epoch_s: float | None) -> str | None:
+    """Seconds since the epoch in ISO 8601, as every time in a form; None where there is none."""
+    return None if epoch_s is None else datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds")
 
 
 def plain(value: object) -> Any:

@@ -1,7 +1,7 @@
 """How answers look in a terminal: a line per block, tables, pictures.
 
 Invariants: what peers wrote (topics, text, names) reaches the terminal only through `plain_text`, so no escape code of
-theirs is ever performed; a line never exceeds the terminal's width; a command is named by a `Hint` alone. Takes the JSON
+theirs is ever performed; a block's line never exceeds the terminal's width; a command is named by a `Hint` alone. Takes the JSON
 forms, and knows no library.
 """
 
@@ -21,9 +21,10 @@ from rich.text import Text
 from frontends.console import Hint
 from frontends.finding import SHORT
 from frontends.forms import Form
-from frontends.picture import STYLES, Dot, authors_in_order, draw, style_of
+from frontends.picture import STYLES, Dot, authors_in_order, draw
 
 _PREVIEW_CHARS = 2000  # more never fits a line
+_TO_MINUTES = 16  # letters of a time
 
 
 def plain_text(text: str) -> str:
@@ -108,9 +109,9 @@ def block_details(form: Form, chain: str) -> RenderableType:
         ("size", size_text(form["size"])),
     ]
     if "link" in form:
-        return fields_table([*rows, ("content", form["link"]), ("", _raw_hint(form, chain))])
+        return Group(fields_table([*rows, ("content", form["link"])]), _raw_hint(form, chain))
     if form["encoding"] == "base64":
-        return fields_table([*rows, ("payload", preview(form)), ("", _raw_hint(form, chain))])
+        return Group(fields_table([*rows, ("payload", preview(form))]), _raw_hint(form, chain))
     lines = "\n".join(plain_text(line) for line in form["payload"].splitlines())
     return Group(fields_table(rows), Text(), Text(lines))
 
@@ -135,8 +136,8 @@ def damaged_lines(damaged: Sequence[Form]) -> list[RenderableType]:
         name = plain_text(chain["name"])
         lines += [
             Text.assemble((name, "bold"), ("  damaged: ", "red"), chain["reason"]),
-            Text(f"  {chain['hint']}"),
-            Hint(f"  `walytis delete {shlex.quote(name)}` deletes it."),
+            Hint(chain["hint"], indent=2),
+            Hint(f"`walytis delete {shlex.quote(name)}` deletes it.", indent=2),
         ]
     return lines
 
@@ -166,11 +167,6 @@ def graph_picture(forms: Sequence[Form], width: int) -> RenderableType:
     legend = Text(f"\n{many(len(dots), 'block')} by {many(len(authors), 'author')}; heads: ")
     legend.append(" ".join(id[-SHORT:] for id in heads[:8]) + (" ..." if len(heads) > 8 else ""), "bold")
     return Group(*lines, legend)
-
-
-def author_name(authors: Sequence[str], author: str) -> Text:
-    """The end of an author's key, in its colour."""
-    return Text(author[-SHORT:], style_of(authors, author))
 
 
 def any_fields(data: Any, indent: int = 0) -> list[str]:
@@ -210,7 +206,7 @@ def print_line(console: Console, line: Text) -> None:
 def status_page(found: Form) -> RenderableType:
     """The node and its chains."""
     node = found["node"]
-    state = "online" if found["online"] else Hint("offline: nobody can reach it; `walytis run` keeps it online")
+    state = "online" if found["online"] else "offline: nobody can reach it"
     rows: list[tuple[str, RenderableType]] = [("node", state)]
     if found["online"]:
         rows += [
@@ -220,6 +216,8 @@ def status_page(found: Form) -> RenderableType:
     rows.append(("holds", f"{many(node['blocks'], 'block')} in {many(node['chains'], 'chain')}"))
     rows += [("refused", counted(node["refused"]))] * bool(node["refused"])
     parts: list[RenderableType] = [fields_table(rows)]
+    if not found["online"]:
+        parts.append(Hint("`walytis run` keeps it online.", "dim"))
     for chain in found["chains"]:
         parts += [
             Text(),
@@ -247,7 +245,7 @@ def _chain_status(chain: Form, *, online: bool) -> RenderableType:
         now["forked_authors"]
     )
     rows += [("damaged", f"{many(now['corrupt'], 'block')}, fetched again from the next peer")] * bool(now["corrupt"])
-    rows.append(("writing", "yes" if now["writable"] is None else f"no: {now['writable']}"))
+    rows.append(("writing", "yes" if now["writable"] else f"no: {now['not_writable_because']}"))
     return fields_table(rows)
 
 
@@ -256,9 +254,9 @@ def counted(counts: Form) -> str:
     return ", ".join(f"{count} x {plain_text(reason)}" for reason, count in counts.items())
 
 
-def ago(epoch_s: float) -> str:
-    """How long ago, roughly."""
-    seconds = max(datetime.now(UTC).timestamp() - epoch_s, 0)
+def ago(text: str) -> str:
+    """How long ago an ISO time is, roughly."""
+    seconds = max((datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds(), 0)
     for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{int(seconds / size)} {unit} ago"
@@ -277,7 +275,8 @@ def verify_page(report: Form) -> RenderableType:
         lines += [Text(f"  damaged: {id}") for id in chain["corrupt"]]
         lines += [Text(f"  {plain_text(problem)}") for problem in chain["problems"]]
         if chain["corrupt"]:
-            lines.append(Hint("  Damaged blocks are set aside, and fetched again from a peer: `walytis run`.", "dim"))
+            hint = Hint("Damaged blocks are set aside, and fetched again from a peer: `walytis run`.", "dim", indent=2)
+            lines.append(hint)
     lines += damaged_lines(report["damaged"])
     return Group(*lines) if lines else Text("No chains to check.")
 
@@ -285,7 +284,7 @@ def verify_page(report: Form) -> RenderableType:
 def invitation_page(console: Console, made: Form, *, with_code: bool) -> None:
     """An invitation to hand on: the text and, last, so that it stays in view, the code to scan where it fits."""
     uses = "any number of uses" if made["uses"] is None else many(made["uses"], "use")
-    until = "" if made["expires"] is None else f", until {epoch_text(made['expires'])}"
+    until = "" if made["expires"] is None else f", until {time_text(made['expires'])[:_TO_MINUTES]}"
     about = (
         f"An invitation to {plain_text(made['chain'])} for {uses}{until}. Who has it can join: hand it on with care."
     )
@@ -295,11 +294,6 @@ def invitation_page(console: Console, made: Form, *, with_code: bool) -> None:
     if code and len(code[0]) <= console.width:
         for line in code:
             console.print(Text(line, "black on bright_white"))
-
-
-def epoch_text(epoch_s: float) -> str:
-    """Seconds since the epoch as local time."""
-    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M}"
 
 
 def qr_code(text: str) -> list[str]:
@@ -313,20 +307,19 @@ def qr_code(text: str) -> list[str]:
     return ["".join(letters[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True)) for top, bottom in pairs]
 
 
-def invitations_table(found: Sequence[Form]) -> RenderableType:
-    """The invitations of a chain."""
+def invitations_table(found: Sequence[Form], chain: str) -> RenderableType:
+    """The invitations of the chain that the user called so."""
     if not found:
-        return Hint("No invitations yet: `walytis invite CHAIN` makes one.")
+        return Hint(f"No invitations yet: `walytis invite {shlex.quote(plain_text(chain))}` makes one.")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "used", "for", "until", "state"):
         table.add_column(title)
-    now = datetime.now(UTC).timestamp()
+    now = datetime.now(UTC)
     for one in found:
         uses = "any number" if one["uses"] is None else str(one["uses"])
-        until = "no end" if one["expires"] is None else epoch_text(one["expires"])
-
+        until = "no end" if one["expires"] is None else time_text(one["expires"])[:_TO_MINUTES]
         used_up = one["uses"] is not None and one["used"] >= one["uses"]
-        expired = one["expires"] is not None and one["expires"] <= now
+        expired = one["expires"] is not None and datetime.fromisoformat(one["expires"]) <= now
         state = "revoked" if one["revoked"] else "expired" if expired else "used" if used_up else "open"
         state += "" if one["write"] else ", read only"
         table.add_row(one["id"][:8], f"{one['used']} of {uses}", "writers" if one["write"] else "readers", until, state)
@@ -339,13 +332,9 @@ _SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")
 def finding_line(finding: Form) -> RenderableType:
     """What a check of the doctor found."""
     sign, style = _SIGNS[finding["level"]]
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=1)
-    table.add_column(width=10)
-    table.add_column(overflow="fold")
-    remedy = [Hint(finding["remedy"], "bold")] if finding["remedy"] else []
-    table.add_row(Text(sign, style), finding["check"], Group(Hint(finding["found"]), *remedy))
-    return table
+    lead = Text.assemble((sign, style), f" {finding['check']:<10} ")
+    remedy = [Hint(finding["remedy"], "bold", indent=lead.cell_len)] if finding["remedy"] else []
+    return Group(Hint(finding["found"], lead=lead, indent=lead.cell_len), *remedy)
 
 
 class JoinPage:

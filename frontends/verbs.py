@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
 from frontends.finding import find_author, find_block, find_invitation
-from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain
+from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain, status_form, time_text
 from frontends.lines import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def create(call: Call, *, name: str, readers: str = "secret", invited_writers: b
 def delete(call: Call, *, chain: str) -> Form:
     """Removes a chain from this directory, also one that cannot be opened."""
     damaged = [form for form in _damaged(call) if chain in {form["name"], form["id"]}]
-    form = damaged[0] if damaged else chain_form(call.node.chain(chain))
+    form = damaged[0] if damaged else chain_form(_chain(call, chain))
     call.node.delete_chain(form["id"])
     return {"deleted": form}
 
@@ -53,7 +54,7 @@ def status(call: Call, *, chain: str | None = None) -> Form:
     return {
         "online": call.stays_online,
         "node": plain(call.node.stats),
-        "chains": [chain_form(each) | {"status": plain(each.status())} for each in _chains(call, chain)],
+        "chains": [chain_form(each) | {"status": status_form(each.status())} for each in _chains(call, chain)],
         "damaged": _damaged(call) if chain is None else [],
     }
 
@@ -73,8 +74,19 @@ def _damaged(call: Call) -> list[Form]:
     ]
 
 
+def _chain(call: Call, chain: str) -> Chain:
+    """A chain by its name or id; of one that is damaged it says which, and what to do."""
+    from walytis_core import StorageError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    try:
+        return call.node.chain(chain)
+    except StorageError as error:
+        hint = f"{error.hint} `walytis delete {shlex.quote(chain)}` deletes it here."
+        raise StorageError(f"the chain {chain} is damaged: {error}", hint=hint) from error
+
+
 def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
-    return call.node.chains() if chain is None else [call.node.chain(chain)]
+    return call.node.chains() if chain is None else [_chain(call, chain)]
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
@@ -82,7 +94,7 @@ def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
 
 def append(call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None) -> Form:
     """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
-    found = call.node.chain(chain)
+    found = _chain(call, chain)
     block = found.append(call.content, topics=topics, type=type)
     form = block_form(block)
     if wait is not None:
@@ -115,7 +127,7 @@ def log(
     newest_first: bool = True,
 ) -> Iterator[Form]:
     """The blocks that meet all conditions, by arrival."""
-    found = call.node.chain(chain)
+    found = _chain(call, chain)
     blocks = found.blocks(
         topic=topic,
         type=type,
@@ -131,7 +143,7 @@ def log(
 
 def show(call: Call, *, chain: str, block: str) -> Form:
     """One block, with what it names; of long content, whether it is held here."""
-    at = call.node.chain(chain)
+    at = _chain(call, chain)
     found = find_block(at, block)
     held = {} if found.content is None else {"held": at.has_content(found)}
     return block_form(found) | links_form(found) | held
@@ -139,7 +151,7 @@ def show(call: Call, *, chain: str, block: str) -> Form:
 
 def content(call: Call, *, chain: str, block: str, timeout: float = 0.0) -> Iterator[Form]:
     """The content of a block, in pieces; what is not held is fetched from peers, which are waited for so long."""
-    at = call.node.chain(chain)
+    at = _chain(call, chain)
     found = find_block(at, block)
     if not at.has_content(found):
         _fetch(call, at, found, time.monotonic() + timeout)
@@ -170,7 +182,7 @@ def _fetch(call: Call, chain: Chain, block: Block, end: float) -> None:
 
 def graph(call: Call, *, chain: str, limit: int | None = None) -> Iterator[Form]:
     """The newest blocks and what each names."""
-    for block in call.node.chain(chain).blocks(newest_first=True, limit=limit):
+    for block in _chain(call, chain).blocks(newest_first=True, limit=limit):
         form = block_form(block)
         yield {key: form[key] for key in ("id", "author", "height", "time", "topics")} | links_form(block)
 
@@ -181,7 +193,7 @@ def follow(
     """Blocks as they arrive; one that was given counts as acknowledged when the next is asked for."""
     from walytis_core import Arrived  # noqa: PLC0415 - loaded already by whoever opened the node
 
-    with closing(call.node.chain(chain).follow(name=name, topic=topic)) as feed:
+    with closing(_chain(call, chain).follow(name=name, topic=topic)) as feed:
         call.when_gone(feed.close)
         arrivals = (event for event in feed if isinstance(event, Arrived))
         for event in itertools.islice(arrivals, limit):
@@ -196,12 +208,12 @@ def invite(
     call: Call, *, chain: str, uses: int | None = 1, expires_s: float | None = None, read_only: bool = False
 ) -> Form:
     """A new invitation, and whether anyone is online to honour it."""
-    found = call.node.chain(chain)
+    found = _chain(call, chain)
     expires = None if expires_s is None else timedelta(seconds=expires_s)
     invitation = found.invite(uses=uses, expires=expires, write=not read_only)
     return {
         "invitation": str(invitation), "qr_text": invitation.qr_text, "id": invitation.id.hex(), "chain": found.name,
-        "uses": uses, "expires": invitation.expires, "served": call.stays_online,
+        "uses": uses, "expires": time_text(invitation.expires), "served": call.stays_online,
         "local_only": bool(invitation.addresses) and all(map(_is_loopback, invitation.addresses)),
     }  # fmt: skip
 
@@ -212,12 +224,12 @@ def _is_loopback(address: str) -> bool:
 
 def invitations(call: Call, *, chain: str) -> Form:
     """The invitations of a chain that this node keeps."""
-    return {"invitations": [invitation_form(record) for record in call.node.chain(chain).invitations()]}
+    return {"invitations": [invitation_form(record) for record in _chain(call, chain).invitations()]}
 
 
 def revoke(call: Call, *, chain: str, invitation: str) -> Form:
     """Takes an invitation back."""
-    found = call.node.chain(chain)
+    found = _chain(call, chain)
     id = find_invitation(found, invitation)
     found.revoke(id)
     return {"revoked": id.hex()}

@@ -90,8 +90,8 @@ class AddressBook:
         >>> book.due(10.0)
         [('bob', ['/ip4/192.0.2.1/tcp/4001/p2p/bob'])]
         >>> book.failed("bob", now=11.0, jitter=0.5)
-        >>> book.due(11.4), book.next_due()
-        ([], 11.5)
+        >>> book.due(11.4)
+        []
     """
 
     def __init__(self, limit: int = Limits.idle_peers_remembered) -> None:
@@ -232,12 +232,6 @@ class AddressBook:
         for peer in chosen:
             self._peers[peer].dialling = True
         return [(peer, self.best(peer)) for peer in chosen]
-
-    def next_due(self) -> float | None:
-        """When the next peer falls due; None when there is none to wait for, or no more may be dialled now."""
-        if sum(known.dialling for known in self._peers.values()) >= MAX_DIALLING:
-            return None
-        return min((known.next_dial for known in self._peers.values() if _is_away(known)), default=None)
 
     # --- to keep it ---
 

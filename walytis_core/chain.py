@@ -59,7 +59,7 @@ class Chain:
         self._following = Following(Source(self.tables, self._reading.of, self.standing), engine.exclusive())
         self._is_closed = False
         engine.listen(author.tell)
-        self.judging = Judging(engine, layers, others, self._following.tell)
+        self.judging = Judging(engine, layers, others, self._following.feeds)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -368,7 +368,7 @@ class Chain:
                 last_contact=last_contact,
                 pulling_from=None if pulling is None else pulling.peer,
                 parked=len(replica.members.parking),
-                missing=len(replica.members.parking.needed()),
+                missing=len(set(replica.members.parking.lacking())),
                 refused={reason.value: count for reason, count in sorted(self.engine.refused.items())},
                 forked_authors=len(replica.members.proofs),
                 corrupt=len(self.tables.corrupt()),

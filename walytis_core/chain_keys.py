@@ -60,7 +60,7 @@ class ChainSecrets:
         kept = self._keys.get(_secret_name(id))
         if kept is not None and len(kept) != 8 + SECRET_BYTES:
             raise StorageError(
-                "a chain's secret is damaged", hint="Put its key file back from a backup, or delete the chain."
+                f"the key file {_secret_name(id)} is damaged", hint="Put it back from a backup, or delete the chain."
             )
         return None if kept is None else ChainSecret(int.from_bytes(kept[:8], "big"), kept[8:])
 

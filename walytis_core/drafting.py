@@ -97,7 +97,8 @@ class _Stream:
         part = self._stream.read(size)
         if part is None:
             raise InvalidInputError(
-                "the stream is non-blocking and has nothing to read now", hint="Make it blocking: os.set_blocking(fd, True)."
+                "the stream is non-blocking and has nothing to read now",
+                hint="Make it blocking: os.set_blocking(fd, True).",
             )
         if not isinstance(part, bytes):
             raise InvalidInputError("the stream gives text", hint="Open the file with mode 'rb'.")

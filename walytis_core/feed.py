@@ -289,8 +289,12 @@ class Feed:
             self._wake()
 
     def on_close(self, function: Callable[[], object]) -> None:
-        """Has `function` called when the feed is closed."""
-        self._on_close.append(function)
+        """Has `function` called when the feed is closed; now where it is."""
+        with self._changed:
+            if not self._is_closed:
+                self._on_close.append(function)
+                return
+        function()
 
     def close(self) -> None:
         """Ends the feed; whoever iterates it comes to its end."""

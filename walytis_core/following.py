@@ -1,4 +1,4 @@
-"""The open feeds of one chain: who has which name, who is told of changes, and which callbacks are at work.
+"""The open feeds of one chain: who has which name, and which callbacks are at work.
 
 Invariants: a name has one feed; a feed that the app dropped is told nothing more. What a feed gives, and how it is
 acknowledged, is decided in `feed.py`.
@@ -13,7 +13,6 @@ from typing import Final
 from weakref import WeakSet
 
 from walytis_core.errors import InUseError
-from walytis_core.events import Change
 from walytis_core.feed import Feed, Source
 from walytis_core.follower import Follower, Handler, Via
 from walytis_core.store.port import Query
@@ -27,12 +26,15 @@ class Following:
     Args:
         source: What feeds read.
         lock: Held while a name is looked at and taken: two threads may ask for one.
+
+    Attributes:
+        feeds: Those that the app holds: one that it drops is told nothing more.
     """
 
     def __init__(self, source: Source, lock: AbstractContextManager[object]) -> None:
         self._source = source
         self._lock = lock
-        self._feeds: WeakSet[Feed] = WeakSet()  # one that the app drops is told nothing more
+        self.feeds: WeakSet[Feed] = WeakSet()
         self._followers: list[Follower] = []
         self._unnamed = itertools.count(1)
 
@@ -44,7 +46,7 @@ class Following:
             if name is not None:
                 self._free_name(name, f"another feed of the name {name!r} was opened")
             feed = Feed(self._source, query, name, revisions=revisions)
-            self._feeds.add(feed)
+            self.feeds.add(feed)
             if callback is not None:
                 label = name or f"unnamed-{next(self._unnamed)}"
                 follower = Follower(feed, callback, via, label)
@@ -58,25 +60,21 @@ class Following:
             self._free_name(name, f"the name {name!r} was reset")  # else its next ack would undo this
             self._source.tables.set_cursor(name, None)
 
-    def tell(self, change: Change) -> None:
-        """The chain changed."""
-        for feed in tuple(self._feeds):
-            feed.tell(change)
-
     def errors(self) -> Mapping[str, str | None]:
         """The last error of each callback, by the name of its feed; None where all is well."""
         return {follower.name: follower.error for follower in tuple(self._followers)}
 
     def close(self) -> None:
         """Ends all feeds, and waits for callbacks that are at work."""
-        followers = tuple(self._followers)
-        for feed in tuple(self._feeds):
+        with self._lock:  # one that is being opened counts
+            followers, feeds = tuple(self._followers), tuple(self.feeds)
+        for feed in feeds:
             feed.close()
         for follower in followers:
             follower.close()
 
     def _free_name(self, name: str, why: str) -> None:
-        named = [feed for feed in self._feeds if feed.name == name]
+        named = [feed for feed in self.feeds if feed.name == name]
         if any(feed.is_at_work for feed in named):
             raise InUseError(f"a feed named {name!r} is at work on this chain", hint=_NAME_HINT)
         for feed in named:

@@ -6,13 +6,14 @@ Runs under the engine's lock; a node without layers pays nothing. What counts is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
 from walytis_core.errors import NotFoundError, StorageError
 from walytis_core.events import Arrived, Change, Revised
+from walytis_core.feed import Feed
 from walytis_core.layer import Key, Layer, by_prefix, prefix_of
 from walytis_core.past import Others
 from walytis_core.standing import OBEYED, Standing
@@ -55,14 +56,12 @@ class Judging:
     Args:
         layers: The node's layers.
         others: Gives the other chains of the node.
-        tell: Tells the feeds, once the views are up to date.
+        feeds: The open feeds, which are told once the views are up to date.
     """
 
-    def __init__(
-        self, engine: Engine, layers: Sequence[Layer], others: Others | None, tell: Callable[[Change], None]
-    ) -> None:
+    def __init__(self, engine: Engine, layers: Sequence[Layer], others: Others | None, feeds: Collection[Feed]) -> None:
         self._engine = engine
-        self._tell = tell
+        self._feeds = feeds
         self._layers = by_prefix(layers)
         self._others = others
         self._views: dict[str, View] = {}
@@ -115,6 +114,10 @@ class Judging:
             self._is_behind = True
         self._tell(change)
         self._revised(changed)
+
+    def _tell(self, change: Change) -> None:
+        for feed in tuple(self._feeds):
+            feed.tell(change)
 
     def _update(self, change: Change) -> list[BlockId]:
         if self._is_behind:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
@@ -41,6 +42,8 @@ class Lifetime:
         self._on_crash = on_crash
         self._process = os.getpid()
         self._pendings: WeakSet[Pending[Any]] = WeakSet()
+        self._ending: ClosedError | None = None  # what those who wait were told
+        self._attending = threading.Lock()
 
     def start(self) -> None:
         """Starts the loop."""
@@ -61,8 +64,13 @@ class Lifetime:
 
     def attend(self, pending: Pending[T], task: Callable[[], Awaitable[object]]) -> Pending[T]:
         """Runs a task in the loop that resolves a pending; when the node ends before, the pending fails."""
-        self._pendings.add(pending)
-        self.loop.spawn(task)
+        with self._attending:
+            self._pendings.add(pending)
+            ending = self._ending
+        if ending is None:
+            self.loop.spawn(task)
+        else:  # it ended while the caller was on its way here
+            pending.fail(ending)
         return pending
 
     def begin_end(self) -> bool:
@@ -84,7 +92,10 @@ class Lifetime:
         self._fail_pendings(self._ended(error))
 
     def _fail_pendings(self, error: ClosedError) -> None:
-        for pending in tuple(self._pendings):
+        with self._attending:
+            self._ending = error
+            pendings = tuple(self._pendings)
+        for pending in pendings:
             pending.fail(error)
 
     @staticmethod

@@ -91,6 +91,8 @@ class Link:
         lacking = [author for author, entry in own.items() if entry.seq > self.theirs.get(author, -1)]
         lacking.extend(awaited.keys() - lacking)
         numbers = [held.next_number(author, self.theirs.get(author, -1)) for author in lacking]
+        if awaited:  # a branch may lean on others' branches: all that is above a fork comes in the order held here
+            numbers.extend(held.next_number(author, proof.seq - 1) for author, proof in held.proofs().items())
         self.cursor = min((number for number in numbers if number is not None), default=held.last + 1) - 1
         self.is_live = False
         self.is_answering = True

@@ -79,14 +79,18 @@ class Members:
         if reason is Reason.NEWER_VERSION:
             return
         self._refused.add(id, reason)
-        for parked in self.parking.refused(id):
+        for parked in self.parking.drop_waiting_for(id):
             self._refused.add(parked.block.id, Reason.BAD_ANCESTOR)
             self._refused.witness(parked.block)
             outcome.rejected.append((parked.block.id, Reason.BAD_ANCESTOR, parked.peer))
 
     def awaited(self) -> dict[bytes, Entry]:
-        """The candidates that blocks wait for, with all below them: the highest of each author, with its fork."""
-        return {author: Entry(top.seq, top.id, self.frozen[author]) for author, top in self._ahead.awaited()}
+        """What a pull says of authors whose blocks are waited for, in the place of their entries."""
+        return self._ahead.entries()
+
+    def begin_pull(self, peer: str) -> None:
+        """A peer is about to be pulled from: it may send another branch of each author that forked."""
+        self._ahead.begin_pull(peer)
 
     def healed(self, id: BlockId) -> None:
         """The bytes of a member are there again: what waited for them is to be considered again."""
@@ -173,9 +177,9 @@ class Members:
             return [], lacks  # as it is with nearly every block
         while todo:
             id = todo.pop()
-            if id in chained or self._is_member(id, batch):
+            parked = self.parking.parked.get(id)  # first: a parked block is no member, and nothing needs to be read
+            if id in chained or (parked is None and self._is_member(id, batch)):
                 continue
-            parked = self.parking.parked.get(id)
             if parked is None or not self._ahead.is_candidate(parked.block):
                 lacks.add(id)
                 continue
@@ -307,7 +311,7 @@ class Members:
             gone = to_unfold(held, self.unfolded, self.frozen, author, upper)
             self.unfolded.update(gone)
             unfold.extend(gone)
-            for id in self.parking.idle_of(author):
+            for id in self.parking.of_author(author):
                 parked = self.parking.take(id)
                 self.requeued.extend([(parked.block, parked.peer)] if parked else [])
             self._recount(held, author)

@@ -15,7 +15,7 @@ import trio
 
 from walytis_core.boundary import log_error
 
-Members = Callable[[str, bytes], bool]
+IsMember = Callable[[str, bytes], bool]
 """Whether the holder of a node key (32 bytes) is a member of the identity with a DID, now."""
 
 Ask = Callable[[bytes], Awaitable[bool]]
@@ -31,7 +31,7 @@ class Membership:
         members: The app's function; None: nobody may.
     """
 
-    def __init__(self, members: Members | None) -> None:
+    def __init__(self, members: IsMember | None) -> None:
         self._members = members
         self._turns = trio.CapacityLimiter(_AT_ONCE)
 

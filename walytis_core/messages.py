@@ -158,11 +158,6 @@ _KINDS: Final[dict[type, int]] = {
 }  # fmt: skip
 
 
-def is_bulky(message: Message) -> bool:
-    """Whether sending it takes a credit: frames that carry blocks or content."""
-    return isinstance(message, (Blocks, SidePart))
-
-
 def encode(message: Message) -> bytes:
     """The bytes of a message."""
     kind = _KINDS[type(message)]

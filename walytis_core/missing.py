@@ -112,10 +112,10 @@ class Missing:
     def ask_again(self) -> list[Effect]:
         """Asks other peers for what was asked for and did not come; gives up after a few times."""
         self.asking.is_timed = False
-        retry, given_up = self.asking.again(self.members.parking.needed() | self.damaged)
+        retry, given_up = self.asking.again(self.damaged.union(self.members.parking.lacking()))
         for id in given_up:
             if id not in self.damaged:
-                self.members.parking.refused(id)
+                self.members.parking.drop_waiting_for(id)
         peers = sorted(self.links)
         wanted: dict[str, list[BlockId]] = {}
         for id in retry if peers else ():

@@ -28,7 +28,7 @@ from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
 from walytis_core.layer import Layer
 from walytis_core.lifetime import Lifetime
 from walytis_core.limits import Limits
-from walytis_core.membership import Members, Membership
+from walytis_core.membership import IsMember, Membership
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.network.port import Network
 from walytis_core.pending import Pending
@@ -60,7 +60,7 @@ class Node:
         *,
         layers: Sequence[Layer] = (),
         neighbours: int,
-        members: Members | None = None,
+        members: IsMember | None = None,
         signers: Mapping[BlockId, Signer] | None = None,
     ) -> None:
         self._store = store
@@ -91,7 +91,7 @@ class Node:
         network: Network | None = None,
         layers: Sequence[Layer] = (),
         neighbours: int = Limits.neighbours,
-        members: Members | None = None,
+        members: IsMember | None = None,
         signers: Mapping[BlockId, Signer] | None = None,
     ) -> Self:
         """Opens a directory, making it where it is missing, and goes online.

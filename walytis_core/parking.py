@@ -154,20 +154,16 @@ class Parking:
         id = self._places.get((author, seq)) if self._places else None
         return None if id is None else self.parked[id].block
 
-    def is_needed(self, id: BlockId) -> bool:
-        """Whether a waiting block lacks this one."""
+    def is_waited_for(self, id: BlockId) -> bool:
+        """Whether a waiting block lacks this one, which may be parked itself."""
         return id in self._waiting_for
 
     def waiting_for(self, id: BlockId) -> Iterator[Parked]:
         """The waiting blocks that lack this one."""
         return (self.parked[child] for child in self._waiting_for.get(id, ()))
 
-    def needed(self) -> set[BlockId]:
-        """Everything that waiting blocks lack and that is not parked itself."""
-        return {id for id in self._waiting_for if id not in self.parked}
-
     def lacking(self) -> Iterator[BlockId]:
-        """The same, what was lacking first at first."""
+        """Everything that waiting blocks lack and that is not parked itself; what was lacking first at first."""
         return (id for id in self._waiting_for if id not in self.parked)
 
     def senders(self, id: BlockId) -> set[str]:
@@ -206,8 +202,8 @@ class Parking:
                 ready.extend([taken] if taken else [])
         return ready
 
-    def refused(self, id: BlockId) -> list[Parked]:
-        """A block was refused: takes out everything that waits for it, directly or not."""
+    def drop_waiting_for(self, id: BlockId) -> list[Parked]:
+        """A block will not come: takes out and returns everything that waits for it, directly or not."""
         gone, todo = [], [id]
         while todo:
             for child in sorted(self._waiting_for.get(todo.pop(), ())):
@@ -217,8 +213,8 @@ class Parking:
                     todo.append(child)
         return gone
 
-    def idle_of(self, author: bytes) -> list[BlockId]:
-        """The parked blocks of one author."""
+    def of_author(self, author: bytes) -> list[BlockId]:
+        """The parked blocks of one author, waiting ones too."""
         return [id for id, parked in self.parked.items() if parked.block.author == author]
 
     def sweep(self) -> int:

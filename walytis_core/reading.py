@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from walytis_core import content
 from walytis_core.block import Block, Content, decode
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import NotFoundError
+from walytis_core.errors import InvalidInputError, NotFoundError
 from walytis_core.store.port import ChainStore, Position, Query, Row
 
 _PAGE: Final = 256
@@ -42,8 +42,12 @@ class Reading:
         return isinstance(id, bytes) and id != self._tables.id and bool(self._tables.known([id]))
 
     def query(self, query: Query, *, newest_first: bool, limit: int | None) -> Iterator[Block]:
-        """Blocks in the order in which they came."""
-        left = limit
+        """Blocks in the order in which they came. Raises `InvalidInputError`, at once, when the limit is negative."""
+        if limit is not None and limit < 0:
+            raise InvalidInputError("the limit is a number of blocks, 0 or more; None for no limit")
+        return self._query(query, newest_first=newest_first, left=limit)
+
+    def _query(self, query: Query, *, newest_first: bool, left: int | None) -> Iterator[Block]:
         while left is None or left > 0:
             rows = self._tables.query(query, newest_first, _PAGE if left is None else min(left, _PAGE))
             yield from map(self.of, rows)

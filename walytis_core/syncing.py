@@ -162,6 +162,7 @@ class Sync:
 
     def _send_pull(self, peer: str, buckets: tuple[int, ...] | None) -> list[Effect]:
         entries = self.members.frontier.entries(None if buckets is None else set(buckets))
+        self.members.begin_pull(peer)
         awaited = self.members.awaited()
         if awaited:
             entries = sorted({**dict(entries), **awaited}.items())

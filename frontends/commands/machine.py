@@ -49,7 +49,8 @@ def doctor(json: Json = False, data_dir: DataDir = None) -> None:
         findings = []
         if json:
             findings = [finding.to_json() for finding in examine(directory_of(data_dir))]
-            findings = [found | {"remedy": on_directory(found["remedy"], data_dir)} for found in findings]
+            told = [{key: on_directory(found[key], data_dir) for key in ("found", "remedy")} for found in findings]
+            findings = [found | with_directory for found, with_directory in zip(findings, told, strict=True)]
             write_json({"findings": findings, "ok": all(finding["level"] != "bad" for finding in findings)})
         else:
             from frontends.console import terminal  # noqa: PLC0415 - rich, for people only

@@ -70,7 +70,7 @@ def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) 
         from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
         from frontends.render import invitations_table  # noqa: PLC0415 - rich, for people only
 
-        terminal(data_dir).print(invitations_table(found["invitations"]))
+        terminal(data_dir).print(invitations_table(found["invitations"], chain))
 
 
 def revoke(

@@ -8,6 +8,7 @@ import pty
 import signal
 import sqlite3
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -71,7 +72,9 @@ def test_verify_and_status_say_that_all_is_well(notes):
     assert answer(notes, "verify")["ok"] is True
     status = answer(notes, "status", "notes")
     assert status["online"] is False
-    assert status["chains"][0]["status"]["writable"] is None
+    assert status["chains"][0]["status"]["writable"] is True
+    assert status["chains"][0]["status"]["not_writable_because"] is None
+    assert "blocks" not in status["chains"][0]["status"]
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["log", "notes"], ["status"], ["verify"], ["invitations", "notes"]])
@@ -79,7 +82,7 @@ def test_people_get_pages_and_programs_get_json(notes, arguments):
     page = walytis(notes, *arguments)
     assert page.returncode == 0
     assert page.stdout.strip()
-    assert max(len(line) for line in page.stdout.decode().splitlines()) <= 80
+    assert "…" not in page.stdout.decode()
     data = walytis(notes, *arguments, "--json")
     assert data.stderr == b""
     documents = [data.stdout] if data.stdout.startswith(b"{\n") else data.stdout.splitlines()
@@ -92,23 +95,23 @@ def test_people_get_pages_and_programs_get_json(notes, arguments):
         (["log", "none"], "NotFoundError", 3),
         (["show", "notes", "zzzzzzzz"], "NotFoundError", 3),
         (["show", "notes", "abc"], "UsageError", 2),
-        (["create", "notes"], "InvalidInputError", 3),
-        (["append", "notes", "x", "--topic", ""], "InvalidInputError", 3),
-        (["append", "notes", "x", "--topic", "\udcff"], "InvalidInputError", 3),
-        (["append", "notes", "x", "--type", "core/mine"], "InvalidInputError", 3),
+        (["create", "notes"], "InvalidInputError", 2),
+        (["append", "notes", "x", "--topic", ""], "InvalidInputError", 2),
+        (["append", "notes", "x", "--topic", "\udcff"], "InvalidInputError", 2),
+        (["append", "notes", "x", "--type", "core/mine"], "InvalidInputError", 2),
         (["append", "notes", "--file", "/none"], "NotFoundError", 3),
         (["log", "notes", "--since", "yesterday"], "UsageError", 2),
         (["invite", "notes", "--expires", "soon"], "UsageError", 2),
         (["revoke", "notes", "12345678"], "NotFoundError", 3),
-        (["join", "walytis:nonsense"], "InvalidInputError", 3),
-        (["join", "hello"], "InvalidInputError", 3),
+        (["join", "walytis:nonsense"], "InvalidInputError", 2),
+        (["join", "hello"], "InvalidInputError", 2),
         (["delete", "notes"], "UsageError", 2),
         (["invite", "notes", "--uses", "2", "--any-number"], "UsageError", 2),
         (["log"], "UsageError", 2),
         (["log", "notes", "--limit", "many"], "UsageError", 2),
         (["nonsense"], "UsageError", 2),
-        (["run", "--listen", "foo"], "InvalidInputError", 3),
-        (["run", "--listen", "/ip4/0.0.0.0/tcp/99999"], "InvalidInputError", 3),
+        (["run", "--listen", "foo"], "InvalidInputError", 2),
+        (["run", "--listen", "/ip4/0.0.0.0/tcp/99999"], "InvalidInputError", 2),
     ],
 )
 def test_a_mistake_is_one_sentence_a_hint_and_its_familys_exit_code(notes, arguments, error, code):
@@ -176,11 +179,35 @@ def test_a_damaged_chain_is_shown_with_what_to_do_and_can_be_deleted(tmp_path):
     assert page.returncode == 0
     assert f"`walytis delete spoilt --data-dir {directory}`" in " ".join(page.stdout.decode().split())
     for command in ("verify", "doctor"):
-        told = walytis(directory, command, "--json")
-        assert (told.returncode, json.loads(told.stdout)["ok"]) == (6, False)
-    assert failure(directory, "log", "spoilt")["error"] == "StorageError"
+        checked = walytis(directory, command, "--json")
+        assert (checked.returncode, json.loads(checked.stdout)["ok"]) == (6, False)
+    for verb in (("log", "spoilt"), ("append", "spoilt", "x")):
+        told = failure(directory, *verb)
+        assert (told["error"], told["exit_code"]) == ("StorageError", 6)
+        assert "spoilt" in told["message"]
+        assert f"`walytis delete spoilt --data-dir {directory}`" in told["hint"]
     assert answer(directory, "delete", "spoilt", "--yes")["deleted"] == damaged
     assert answer(directory, "list")["damaged"] == []
+
+
+@pytest.mark.libp2p
+def test_a_finding_names_commands_on_the_same_directory(notes):
+    found = answer(notes, "doctor")["findings"]
+    (chains,) = [one["found"] for one in found if one["check"] == "chains"]
+    assert f"`walytis verify --data-dir {notes}`" in chains
+
+
+def test_nothing_on_standard_input_is_a_mistake(notes):
+    """C05: a block without content is made when it is asked for."""
+    before = answer(notes, "list")
+    for arguments in (["append", "notes"], ["append", "notes", "-"]):
+        told = failure(notes, *arguments)
+        assert (told["error"], told["exit_code"]) == ("UsageError", 2)
+        assert "nothing was read" in told["message"]
+    assert answer(notes, "list") == before
+    directory = notes.parent / "other"
+    answer(directory, "create", "notes")
+    assert answer(directory, "append", "notes", "")["size"] == 0
 
 
 def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
@@ -191,6 +218,8 @@ def test_an_invitation_alone_is_on_standard_output_where_nobody_looks(notes):
     assert b"Nobody is online" in done.stderr
     assert done.stderr.decode().count(f"--data-dir {notes}`") == done.stderr.count(b"`walytis ") == 2
     kept = answer(notes, "invitations", "notes")["invitations"]
+    (ends,) = [datetime.fromisoformat(one["expires"]) for one in kept if one["uses"] == 3]
+    assert timedelta() < ends - datetime.now(UTC) <= timedelta(days=1)
     assert [(one["uses"], one["used"], one["revoked"]) for one in kept if one["uses"] == 3] == [(3, 0, False)]
     answer(notes, "revoke", "notes", done.stdout.decode().strip())
     assert [one["revoked"] for one in answer(notes, "invitations", "notes")["invitations"] if one["uses"] == 3] == [

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import stat
+import subprocess
 
 import psutil
 import pytest
 
 from frontends.directory import socket_path
 from frontends.offline import Offline
-from tests.suites.command import WAIT_S, answer, failure, lines, running, started, walytis
+from tests.suites.command import COMMAND, WAIT_S, answer, environment, failure, lines, running, started, walytis
 from walytis_core import InUseError, InvalidInputError, Node
 from walytis_core.network.libp2p import Libp2pNetwork
 
@@ -58,6 +60,25 @@ def test_what_is_appended_through_the_socket_is_on_disk(directory):
         long = answer(directory, "append", "notes", stdin=bytes(3_000_000))
     assert lines(directory, "log", "notes", "-n", "2") == [long, small]
     assert walytis(directory, "show", "notes", long["id"], "--raw").stdout == bytes(3_000_000)
+
+
+def test_one_end_of_the_keyboards_input_is_enough(directory):
+    """C51: through the socket, too."""
+    with running(directory):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [*COMMAND, "append", "notes", "--json", "--data-dir", str(directory)],
+            stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(directory.parent),
+        ) as asked:  # fmt: skip
+            os.write(ours, b"typed\n\x04")
+            try:
+                out, err = asked.communicate(timeout=WAIT_S)
+            finally:
+                asked.kill()
+        os.close(ours)
+        os.close(theirs)
+        assert asked.returncode == 0, err.decode()
+        assert json.loads(out)["payload"] == "typed\n"
 
 
 def test_the_socket_is_its_owners_and_is_gone_at_the_end(directory):

@@ -142,6 +142,8 @@ REPLICA: Final = (
            ("test_members::test_forks_while_a_branch_is_awaited",)),
     Mutant("idle blocks make room", "parking", "while lacks and account.idle", "while not lacks and account.idle",
            ("test_parking::test_who_waits_goes_before_who_is_idle",)),
+    Mutant("what is below a fork comes first", "ahead", " if self._counted(author) >= fork}", "}",
+           ("test_ahead::test_what_is_below_a_fork_comes_first",)),
     Mutant("back to the fork", "link", "lacking.extend(awaited.keys() - lacking)", "lacking.extend(awaited.keys() - awaited)",
            ("test_link::test_an_answer_goes_back_to_a_fork",)),
     Mutant("admissions of one's own", "members", "            _check_draft(draft)\n", "            pass\n",

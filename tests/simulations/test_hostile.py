@@ -346,3 +346,48 @@ def test_a_held_off_liar_does_not_put_off_others():
     sim.append(0, b"for the late one")
     assert sim.run_until_converged() < 2
     assert liar.is_up
+
+
+def test_a_branch_that_leans_on_another(monkeypatch):
+    """C10: an awaited branch names blocks of another forker's, held below its own fork: both come, by pulls alone."""
+    monkeypatch.setattr(Limits, "parked_blocks_per_peer", 60)
+    sim = Simulation(2, seed=1, weather=Weather(1, latency_s=0.005))
+    holder, forker, other = sim.peer(0), sim.signer("forker"), sim.signer("other")
+    for signer in (forker, other):
+        holder.append([draft(b"before")], signer, 0)
+    sim.append(1, b"hello")
+    sim.run_until_converged(10)
+    sim.partition([0], [1])
+    for signer in (other, forker):  # the second branch stands on the first
+        for _ in range(10):
+            holder.append([draft(b"branch")] * 20, signer, 0)
+    sim.append(0, b"built on it")
+    for signer in (other, forker):
+        sim.peer(1).append([draft(b"fork")], signer, 0)
+    sim.heal()
+    sim.run_until_converged(60)
+    assert len(sim.folded(1)) >= 400
+
+
+def test_branches_of_one_forker_that_were_built_on(monkeypatch):
+    """C10: one peer holds three of them: what it may have taken ahead in one pull is not all that it may ever."""
+    monkeypatch.setattr(Limits, "parked_blocks_per_peer", 60)
+    sim = Simulation(4, seed=1, weather=Weather(1, latency_s=0.005))
+    forker = sim.signer("forker")
+    sim.peer(0).append([draft(b"before")], forker, 0)
+    sim.append(3, b"hello")
+    sim.run_until_converged(10)
+    sim.partition([0], [1], [2], [3])
+    for one in range(3):
+        for _ in range(5):
+            sim.peer(one).append([draft(b"branch %d" % one)] * 40, forker, 0)
+        sim.append(one, b"built on it")
+    sim.crash(3)
+    sim.heal()
+    sim.run_until_converged(120)
+    for one in (1, 2):
+        sim.crash(one)
+    sim.restart(3)
+    sim.run(60)
+    assert sim.folded(3) == sim.folded(0)
+    assert len(sim.folded(3)) >= 603

@@ -19,7 +19,6 @@ class Mailbox(Generic[Item]):
     def __init__(self, size: int) -> None:
         self._send, self.receive = trio.open_memory_channel[Item](size)
         self._own = self.receive.clone()  # so that the oldest can be taken out, and a reader that closes breaks nothing
-        self.dropped = 0
 
     def put(self, item: Item) -> None:
         """Adds an item, at the price of the oldest when there is no room."""
@@ -27,7 +26,6 @@ class Mailbox(Generic[Item]):
             self._send.send_nowait(item)
         except trio.WouldBlock:
             self._own.receive_nowait()
-            self.dropped += 1
             self._send.send_nowait(item)
 
     def close(self) -> None:

@@ -55,11 +55,12 @@ _CAUSES: Final = {
 }
 
 
-def storage_error(error: sqlite3.Error) -> StorageError:
-    """What to tell the user about an error of SQLite."""
+def storage_error(error: sqlite3.Error, path: Path | None = None) -> StorageError:
+    """What to tell the user about an error of SQLite, in the file at `path`."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code is detail
     what, hint = _CAUSES.get(code, ("the store cannot be used", None))
-    return StorageError(f"{what} ({error})", hint=hint)
+    detail = "" if str(error) in what else f" ({error})"
+    return StorageError(what + detail + ("" if path is None else f": {path}"), hint=hint)
 
 
 class Database:
@@ -88,7 +89,7 @@ class Database:
         try:
             self._writer = self._connect(_WRITER)
         except sqlite3.Error as error:
-            raise storage_error(error) from error
+            raise storage_error(error, path) from error
         self._log = None if path is None else _Log(path.with_name(path.name + "-wal"))
 
     def _connect(self, pragmas: Sequence[str]) -> sqlite3.Connection:
@@ -158,7 +159,7 @@ class Database:
             return connection.execute(sql, parameters).fetchall()
 
     def _refused(self, error: sqlite3.Error) -> StorageError:
-        self.refusal = storage_error(error)
+        self.refusal = storage_error(error, self._path)
         return self.refusal
 
     def _take(self) -> sqlite3.Connection:

@@ -262,10 +262,6 @@ class MemoryChain(MemoryHeld):
         else:
             self._cursors[name] = max(number, self._cursors.get(name, 0))
 
-    def cursors(self) -> dict[str, int]:
-        """All named cursors."""
-        return dict(self._cursors)
-
     def set_aside(self, name: str, number: int, reason: str) -> None:
         """Records that a consumer rejected a block on purpose."""
         self._rejected.setdefault(name, {})[number] = reason

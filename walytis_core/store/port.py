@@ -200,10 +200,6 @@ class ChainStore(Held, Protocol):
         """Moves a cursor durably, and never back; None removes it."""
         ...
 
-    def cursors(self) -> dict[str, int]:
-        """All named cursors."""
-        ...
-
     def set_aside(self, name: str, number: int, reason: str) -> None:
         """Records that a consumer rejected a block on purpose."""
         ...

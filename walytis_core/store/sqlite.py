@@ -137,7 +137,7 @@ class SqliteStore:
                 schema.create_file(path)
             device = schema.device_of(path)
         except sqlite3.Error as error:
-            raise storage_error(error) from error
+            raise storage_error(error, path) from error
         except OSError as error:
             raise StorageError(f"cannot use {path}: {error.strerror}") from error
         return cls._on(Database(path), lock, device)

@@ -67,10 +67,6 @@ class ChainTables:
             """
             self._write(sql, name, number)
 
-    def cursors(self) -> dict[str, int]:
-        """All named cursors."""
-        return dict(self._tables.read("SELECT name, number FROM cursors WHERE chain = ?", (self._chain,)))
-
     def set_aside(self, name: str, number: int, reason: str) -> None:
         """Records that a consumer rejected a block on purpose."""
         sql = "INSERT OR REPLACE INTO rejected (chain, name, number, reason) VALUES (?, ?, ?, ?)"

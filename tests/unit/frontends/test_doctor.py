@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from frontends import doctor
+from frontends.offline import Offline
 from walytis_core import Node
 
 
@@ -68,6 +71,35 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on(tmp_path, monkeypa
     found = list(doctor.examine(tmp_path))
     assert [each.check for each in found if each.level == "bad"] == ["clock"]
     assert found[-1].check == "network"
+
+
+def test_a_damaged_database_is_found_once_with_its_file_and_the_remedy(tmp_path):
+    """C24: and not as a matter of the lock or of rights."""
+    with Node.open(tmp_path, network=Offline()):
+        pass
+    with (tmp_path / "walytis.db").open("r+b") as file:
+        file.seek(16)  # the size of its pages
+        file.write(b"\xff" * 8)
+    found = finding(tmp_path, "chains")
+    assert found.level == "bad"
+    assert str(tmp_path / "walytis.db") in found.found
+    assert found.found.count("not a database") == 1
+    assert "move that file away" in found.remedy
+    assert finding(tmp_path, "lock").level == "warn"
+
+
+def test_blocks_that_a_check_found_damaged_are_shown(tmp_path):
+    """C24: `doctor` knows what `status` and `verify` know."""
+    with Node.open(tmp_path, network=Offline()) as node:
+        block = node.create_chain("notes").append(b"x")
+    with sqlite3.connect(tmp_path / "walytis.db") as connection:
+        connection.execute("UPDATE blocks SET encoded = x'00' WHERE id = ?", (block.id[4:],))
+    connection.close()
+    with Node.open(tmp_path, network=Offline()) as node:
+        assert node.chain("notes").verify().corrupt
+    found = finding(tmp_path, "chains")
+    assert (found.level, found.found) == ("bad", "damaged blocks in notes: 1")
+    assert "walytis run" in found.remedy
 
 
 def test_a_directory_without_a_node_stays_empty(tmp_path):

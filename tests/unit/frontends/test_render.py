@@ -54,7 +54,7 @@ def test_what_others_wrote_reaches_no_terminal_as_a_command(page):
         (lambda: render.chains_page({"chains": [], "damaged": []}), ["create NAME", "join INVITATION"]),
         (lambda: render.chains_page({"chains": [], "damaged": DAMAGED}), ["delete "]),
         (lambda: render.block_details(BLOCK | {"link": "bafy"}, "my notes"), [f"show 'my notes' {'b' * 8} --raw"]),
-        (lambda: render.invitations_table([]), ["invite CHAIN"]),
+        (lambda: render.invitations_table([], "my notes"), ["invite 'my notes'"]),
         (
             lambda: render.verify_page(
                 {"chains": [{"name": "x", "checked": 1, "corrupt": ["y"], "problems": []}], "damaged": []}
@@ -75,6 +75,38 @@ def test_a_command_on_a_page_acts_on_the_same_directory(monkeypatch, capsys, pag
     for found, command in zip(named, commands, strict=True):
         assert found.startswith(command)
         assert found.endswith(" --data-dir data")
+
+
+def test_a_command_in_a_hint_is_never_broken(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    folder = "/a/rather/long/place/" + "x" * 60
+    finding = {"check": "lock", "level": "bad", "found": "See `walytis verify` here", "remedy": "See `walytis list`."}
+    pages = [
+        render.finding_line(finding),
+        render.chains_page({"chains": [], "damaged": [DAMAGED[0] | {"name": "my notes"}]}),
+        render.block_details(BLOCK | {"link": "bafy"}, "my notes"),
+    ]
+    for page in pages:
+        console = terminal(Path(folder))
+        with console.capture() as shown_page:
+            console.print(page)
+        commands = re.findall(r"`walytis [^`\n]*`", shown_page.get())
+        assert commands
+        assert all(command.endswith(f"--data-dir {folder}`") for command in commands)
+        assert shown_page.get().count("`") == 2 * len(commands)
+
+
+def test_what_goes_to_no_terminal_is_neither_wrapped_nor_cut(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    chain = {"name": "n" * 100, "id": "b" * 59, "blocks": 1, "height": 1}
+    console = terminal(None)
+    console.print(render.chains_page({"chains": [chain], "damaged": DAMAGED}))
+    render.print_line(console, render.block_line(BLOCK | {"payload": "word " * 100}, render.Palette()))
+    out = capsys.readouterr().out
+    assert "n" * 100 in out
+    assert "b" * 59 in out
+    assert "word " * 99 in out
+    assert len(out.splitlines()) == 6  # two of the table, three of the damaged chain, one block
 
 
 def test_pages_name_commands_only_in_hints():

@@ -92,7 +92,7 @@ def test_an_unnamed_feed_starts_now():
     found = take(one, 2)
     assert [event.block for event in found] == news
     found[0].ack()
-    assert bench.store.cursors() == {}
+    assert bench.store._cursors == {}
     with pytest.raises(InvalidInputError):
         found[1].reject("no")
 

@@ -71,3 +71,14 @@ def test_a_forked_child_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.active_count() > 1
     assert life.begin_end()
     life.end()
+
+
+def test_what_begins_after_the_end_fails() -> None:
+    """C46: a call that another thread's `close()` overtakes does not wait for ever."""
+    life = Lifetime(rest, lambda: None)
+    life.start()
+    assert life.begin_end()
+    life.end()
+    pending = life.attend(Pending[int](), trio.sleep_forever)
+    with pytest.raises(ClosedError, match="closed"):
+        pending.result(0)

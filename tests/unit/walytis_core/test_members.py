@@ -55,7 +55,7 @@ def test_parents_before_children_whatever_comes_first():
     for block in reversed(blocks[1:]):
         outcome = held.offer(block)
         assert (outcome.taken, outcome.parked) == ([], 1)
-    assert held.members.parking.needed() == {blocks[0].id}
+    assert set(held.members.parking.lacking()) == {blocks[0].id}
     assert held.offer(blocks[0]).taken == blocks
     assert len(held.members.parking) == 0
     agree(held, WORLD, *blocks)
@@ -139,7 +139,7 @@ def test_a_newer_version_is_parked_not_punished():
 
     orphan = create(ALICE, Place(WORLD.first.id, 1, child.id, (newer,), 9), Draft(b""), 0)
     assert held.offer(orphan).parked == 1
-    assert held.members.parking.needed() == {newer}
+    assert set(held.members.parking.lacking()) == {newer}
 
 
 def test_listed_writers():
@@ -668,7 +668,7 @@ def test_an_admission_whose_bytes_are_damaged():
     held, store = damaged(LISTED, admit, lost=[admit])
     first = LISTED.block(BOB, admit)
     assert held.offer(first).parked == 1
-    assert held.members.parking.needed() == {admit.id}
+    assert set(held.members.parking.lacking()) == {admit.id}
     store.lost = frozenset()
     held.members.healed(admit.id)
     held.settle()

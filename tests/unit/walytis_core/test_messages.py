@@ -38,7 +38,6 @@ from walytis_core.messages import (
     Why,
     decode,
     encode,
-    is_bulky,
     size,
     split_ids,
 )
@@ -248,16 +247,6 @@ def test_refused_and_ignored_vectors():
 
 def test_every_kind_has_a_vector():
     assert {vector["name"] for vector in VECTORS["messages"]} == {kind.__name__ for kind in messages._KINDS}
-
-
-def test_bulky():
-    """C36: frames of blocks and content take a credit, and no others."""
-    assert [is_bulky(message) for message in (Blocks(Why.NEWS, ()), SidePart(CID, 0, 0, b""), Want(()), Credit(1))] == [
-        True,
-        True,
-        False,
-        False,
-    ]
 
 
 def test_split_ids():

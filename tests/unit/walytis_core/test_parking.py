@@ -20,13 +20,13 @@ def test_waiting_and_arriving():
     block = WORLD.block(ALICE)
     assert parking.park(block, {some_id(1), some_id(2)}, "p") is None
     assert block.id in parking
-    assert parking.needed() == {some_id(1), some_id(2)}
+    assert set(parking.lacking()) == {some_id(1), some_id(2)}
     assert parking.senders(some_id(1)) == {"p"}
     assert parking.arrived(some_id(1)) == []
-    assert parking.needed() == {some_id(2)}
+    assert set(parking.lacking()) == {some_id(2)}
     (out,) = parking.arrived(some_id(2))
     assert (out.block, out.peer) == (block, "p")
-    assert (len(parking), parking.needed()) == (0, set())
+    assert (len(parking), set(parking.lacking())) == (0, set())
 
 
 def test_who_waits_goes_before_who_is_idle(monkeypatch):
@@ -47,10 +47,10 @@ def test_what_is_parked_itself_is_not_needed():
     first, second, third = WORLD.chain(ALICE, 3)
     parking = Parking()
     parking.park(third, {second.id}, "p")
-    assert parking.needed() == {second.id}
+    assert set(parking.lacking()) == {second.id}
     parking.park(second, {first.id}, "q")
-    assert parking.needed() == {first.id}
-    assert parking.is_needed(second.id)
+    assert set(parking.lacking()) == {first.id}
+    assert parking.is_waited_for(second.id)
     assert parking.senders(second.id) == {"p"}
 
 
@@ -62,7 +62,7 @@ def test_refused_takes_all_above():
     parking.park(third, {second.id}, "p")
     parking.park(second, {first.id}, "p")
     parking.park(other, {some_id(1)}, "p")
-    assert [gone.block for gone in parking.refused(first.id)] == [second, third]
+    assert [gone.block for gone in parking.drop_waiting_for(first.id)] == [second, third]
     assert set(parking.parked) == {other.id}
 
 
@@ -71,9 +71,9 @@ def test_idle_blocks():
     parking = Parking()
     block = WORLD.block(ALICE)
     parking.park(block, (), "p")
-    assert parking.idle_of(ALICE.key) == [block.id]
-    assert parking.idle_of(BOB.key) == []
-    assert parking.needed() == set()
+    assert parking.of_author(ALICE.key) == [block.id]
+    assert parking.of_author(BOB.key) == []
+    assert set(parking.lacking()) == set()
     taken = parking.take(block.id)
     assert taken is not None
     assert taken.block == block
@@ -115,7 +115,7 @@ def test_sweep():
     assert parking.sweep() == 1
     parking.park(second, {first.id}, "p")
     assert [parking.sweep(), parking.sweep(), parking.sweep()] == [2, 1, 0]
-    assert parking.needed() == set()
+    assert set(parking.lacking()) == set()
 
 
 def test_budgets_add_up():
@@ -136,7 +136,7 @@ def test_budgets_add_up():
             case 2:
                 parking.arrived(block.id)
             case 3:
-                parking.refused(block.id)
+                parking.drop_waiting_for(block.id)
             case 4:
                 parking.take(block.id)
             case _ if source.random() < 0.1:
@@ -147,7 +147,7 @@ def test_budgets_add_up():
         assert sum(len(account.ids) for account in parking._accounts.values()) == len(parking)
         assert sum(account.size_bytes for account in parking._accounts.values()) == size
         lacked = {id for parked in parking.parked.values() for id in parked.lacks}
-        assert {id for id in lacked if id not in parking} == parking.needed() == set(parking.lacking())
+        assert {id for id in lacked if id not in parking} == set(parking.lacking())
         lacks = {name: sum(len(one.lacks) for one in parking.parked.values() if one.peer == name) for name in "pqr"}
         assert lacks == {name: getattr(parking._accounts.get(name), "lacks", 0) for name in "pqr"}
         assert parking._lacks == sum(lacks.values())
