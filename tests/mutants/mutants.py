@@ -17,7 +17,7 @@ class Mutant(NamedTuple):
         module: The module, without the package.
         old: The text that is replaced.
         new: What stands there instead.
-        killers: Tests, as pytest names them, without the folder and the ending of the file.
+        killers: Tests, as pytest names them from `tests/unit/walytis_core`, without the ending of the file.
     """
 
     name: str
@@ -134,16 +134,20 @@ REPLICA: Final = (
            ("test_members::test_a_batch_with_a_fork_and_what_needs_it",)),
     Mutant("ahead is not folded", "intake", "unfold=tuple(self.ahead)", "unfold=()",
            ("test_members::test_a_branch_longer_than_the_parking",)),
-    Mutant("only writers are waited for", "ahead", "return any(self._is_writer(parked.block, candidate, batch) for", "return any(True for",
+    Mutant("only writers are waited for", "ahead", "        if any(self._is_writer(block) for block in waiting):\n", "        if waiting:\n",
            ("test_members::test_only_a_writer_makes_a_branch_awaited",)),
-    Mutant("a peer's share of what is taken ahead", "ahead", "return self._taken[candidate.author, peer] < highest.height", "return True",
+    Mutant("a peer's share of what is taken ahead", "ahead", "self._taken[candidate.author, peer] < highest.height", "True",
            ("test_members::test_forks_while_a_branch_is_awaited",)),
+    Mutant("a branch in each pull", "ahead", "            del self._taken[key]\n", "            pass\n",
+           ("../../simulations/test_hostile::test_branches_of_one_forker_that_were_built_on",)),
     Mutant("only below what is waited for", "ahead", "(candidate.height >= highest.height and candidate.id != highest.id)", "False",
            ("test_members::test_forks_while_a_branch_is_awaited",)),
     Mutant("idle blocks make room", "parking", "while lacks and account.idle", "while not lacks and account.idle",
            ("test_parking::test_who_waits_goes_before_who_is_idle",)),
     Mutant("what is below a fork comes first", "ahead", " if self._counted(author) >= fork}", "}",
            ("test_ahead::test_what_is_below_a_fork_comes_first",)),
+    Mutant("what a branch leans on", "link", "        if awaited:  #", "        if not awaited:  #",
+           ("../../simulations/test_hostile::test_a_branch_that_leans_on_another",)),
     Mutant("back to the fork", "link", "lacking.extend(awaited.keys() - lacking)", "lacking.extend(awaited.keys() - awaited)",
            ("test_link::test_an_answer_goes_back_to_a_fork",)),
     Mutant("admissions of one's own", "members", "            _check_draft(draft)\n", "            pass\n",
