@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from frontends.console import terminal
 from frontends.demo.material import Plan, default_folder, gather, make_plan, shipped, with_a_long_one
 from frontends.demo.pages import Lines, Page
 from frontends.demo.story import Story, Tell
 from frontends.failures import FailedError
+
+_PAGE_COLUMNS: Final = 80
 
 
 def run_demo(source: Path | None, keep: Path | None, *, as_json: bool) -> bool:
@@ -29,7 +32,10 @@ def run_demo(source: Path | None, keep: Path | None, *, as_json: bool) -> bool:
         folder, plan, skipped = _input(source, work)
         if as_json:
             return _play(folder, plan, skipped, work, Lines().tell)
-        with Page(terminal(None)) as page:
+        console = terminal(None)
+        if not console.is_terminal:
+            console.width = min(console.width, _PAGE_COLUMNS)  # a story to be read, wherever it goes
+        with Page(console) as page:
             return _play(folder, plan, skipped, work, page.tell)
 
 
