@@ -353,7 +353,8 @@ class Chain:
 
     def holders(self, block: Block) -> int:
         """How many online peers have stored this block, as far as they have confirmed it over an open stream."""
-        return sum(link.has_stored(block) for link in tuple(self.engine.replica.sync.links.values()))
+        with self.engine.exclusive():  # between what was sent and what that confirms nothing comes
+            return sum(link.has_stored(block) for link in self.engine.replica.sync.links.values())
 
     def status(self) -> ChainStatus:
         """Why this chain is, or is not, in sync."""

@@ -102,8 +102,7 @@ class Link:
         """Whether the peer has shown a block, or confirmed that it was sent it."""
         if block.seq > self.theirs.get(block.author, -1):
             return False
-        frames = tuple(self.unconfirmed)
-        return not any(isinstance(frame, Blocks) and block.encoded in frame.blocks for frame in frames)
+        return not any(isinstance(frame, Blocks) and block.encoded in frame.blocks for frame in self.unconfirmed)
 
     def go_live(self, own: Frontier) -> None:
         """The peer holds exactly what we hold: from now on it is sent what is new."""
