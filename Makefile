@@ -6,10 +6,11 @@ PY := $(VENV)/bin/python
 JOBS ?= 2
 PYTEST := $(PY) -m pytest
 JUNIT := build/junit
+KUBO := build/kubo/ipfs
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time
-.PHONY: help demo test check format bench soak conformance clean
+.PHONY: help demo test check format bench soak conformance kubo clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +46,8 @@ soak: $(VENV)/.test ## a long, bounded simulation with faults and hostile peers
 conformance: $(VENV)/.test ## each line of tests/conformance.md, its tests and their outcome
 	$(PY) -m tools.conformance
 
+kubo: $(KUBO) ## builds an IPFS daemon with Go, for the tests that need a real one; the first time takes minutes
+
 clean: ## takes away .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
@@ -64,3 +67,16 @@ $(VENV)/.frontends $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/.made pyproje
 	@echo "installing walytis-stack[$*] into $(VENV); the first time takes a minute or two"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[$*]'
 	@touch $(addprefix $(VENV)/.,$(HOLDS_$*))
+
+# The version is the one that tools/kubo/go.mod pins. -buildvcs: a checkout without git is none of Go's business.
+$(KUBO): tools/kubo/go.mod tools/kubo/go.sum
+	@command -v go >/dev/null || { \
+	echo "make kubo builds the IPFS daemon Kubo from source, and there is no Go here. Install Go" \
+	"$$(sed -n 's/^go //p' tools/kubo/go.mod) or newer (Fedora: golang, macOS: brew install go, Debian and Ubuntu:" \
+	"golang-go where it is new enough, else see go.dev/doc/install). Without it 'make test' skips the tests with Kubo." >&2; exit 1; }
+	@echo "building Kubo into $@ with $$(go env GOVERSION); the first time takes two to four minutes"
+	@mkdir -p $(@D)
+	@go build -C tools/kubo -buildvcs=false -o $(abspath $@.new) github.com/ipfs/kubo/cmd/ipfs
+	@wanted=$$(sed -n 's|.*github.com/ipfs/kubo v\([^ ]*\).*|\1|p' tools/kubo/go.mod); built=$$($(abspath $@.new) version --number); \
+	if [ "$$built" != "$$wanted" ]; then echo "Kubo $$built was built, and $$wanted is pinned" >&2; exit 1; fi; \
+	mv $@.new $@ && echo "Kubo $$built is in $@"

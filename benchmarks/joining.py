@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks import ceilings
 from benchmarks.material import CHAIN_NAME, fill
-from benchmarks.peers import Child, child, forget_peak, memory_mb, peak_mb
+from benchmarks.peers import EMBEDDED, Child, child, forget_peak, memory_mb, network_on, peak_mb
 from benchmarks.table import ROUNDS, Bench, Row, beside, shown, under
 from walytis_core import Node
-from walytis_core.network.libp2p import Libp2pNetwork
-from walytis_core.network.port import Stream, StreamHandler
+from walytis_core.network.port import Network, Stream, StreamHandler
 from walytis_core.session import SYNC_PROTOCOL
 
 _CEILING: Final = "two processes over raw TCP, every block checked and stored"
-LOOPBACK: Final = ("/ip4/127.0.0.1/tcp/0",)
 
 
 class Joined(NamedTuple):
@@ -36,26 +34,30 @@ class Joined(NamedTuple):
     memory_peak: float
 
 
-class _Watched(Libp2pNetwork):
-    """The embedded network; notes when the first sync stream is there."""
+class Watch:
+    """Notes when a network has its first sync stream; put on it before a node has it."""
 
-    def __init__(self, listen: Sequence[str]) -> None:
-        super().__init__(listen=listen)
+    def __init__(self, network: Network) -> None:
+        self.network = network
         self.first_sync: float | None = None
+        self._open_stream, self._serve = network.open_stream, network.serve
+        vars(network).update(open_stream=self._opened, serve=self._served)
 
-    async def open_stream(self, peer: str, protocol: str) -> Stream:
-        stream = await super().open_stream(peer, protocol)
+    def _note(self, protocol: str) -> None:
         if protocol == SYNC_PROTOCOL:
             self.first_sync = self.first_sync or time.perf_counter()
+
+    async def _opened(self, peer: str, protocol: str) -> Stream:
+        stream = await self._open_stream(peer, protocol)
+        self._note(protocol)
         return stream
 
-    def serve(self, protocol: str, handler: StreamHandler) -> None:
+    def _served(self, protocol: str, handler: StreamHandler) -> None:
         async def noted(stream: Stream) -> None:
-            if protocol == SYNC_PROTOCOL:
-                self.first_sync = self.first_sync or time.perf_counter()
+            self._note(protocol)
             await handler(stream)
 
-        super().serve(protocol, noted)
+        self._serve(protocol, noted)
 
 
 def join(bench: Bench) -> Iterable[Row]:
@@ -97,23 +99,28 @@ def _joins(bench: Bench, count: int, rounds: int) -> tuple[list[Joined], float]:
 
 
 def _join_once(folder: Path, invitation: str, count: int) -> Joined:
-    with child(joiner, str(folder), invitation) as other:
+    return join_once(folder, invitation, count, EMBEDDED)
+
+
+def join_once(folder: Path, invitation: str, count: int, rpc: str) -> Joined:
+    """One join in a process of its own, on the daemon behind an RPC address or embedded."""
+    with child(joiner, str(folder), invitation, rpc) as other:
         joined: Joined = other.hear()
     assert joined.blocks == count, f"{joined.blocks} of {count} blocks arrived"
     return joined
 
 
-def joiner(inviter: Child, folder: str, invitation: str) -> None:
+def joiner(inviter: Child, folder: str, invitation: str, rpc: str) -> None:
     """The joining process."""
-    network = _Watched(LOOPBACK)
-    with Node.open(folder, network=network) as node:
+    watch = Watch(network_on(rpc))
+    with Node.open(folder, network=watch.network) as node:
         node.addresses()  # the network is up
         before = memory_mb()
         forget_peak()
         asked = time.perf_counter()
         chain = node.join(invitation).result(timeout=150)
         joined = time.perf_counter()
-        assert network.first_sync is not None
+        assert watch.first_sync is not None
         peak = peak_mb()
-        times = network.first_sync - asked, joined - network.first_sync
+        times = watch.first_sync - asked, joined - watch.first_sync
         inviter.tell(Joined(len(chain), *times, before, memory_mb(), peak))

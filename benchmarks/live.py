@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.material import CHAIN_NAME, PAYLOAD_BYTES, TOPIC
-from benchmarks.peers import Child, child
+from benchmarks.peers import EMBEDDED, Child, child, network_on
 from benchmarks.table import Bench, Row, at_least, shown, under
 from walytis_core import Chain, Node
 from walytis_core.feed import Arrived, Feed
@@ -31,8 +31,8 @@ def latency(bench: Bench) -> Iterable[Row]:
     """At 40 blocks/s over an open stream."""
     with _pair(bench, "stream", Limits.neighbours) as (chain, reader):
         times = _latencies(chain, reader, bench.count(600, 20))
-    yield under("block latency between two connected nodes, 40 blocks/s, p50", _quantile(times, 0.5), "ms", 4)
-    yield under("  p99", _quantile(times, 0.99), "ms", 12)
+    yield under("block latency between two connected nodes, 40 blocks/s, p50", quantile(times, 0.5), "ms", 4)
+    yield under("  p99", quantile(times, 0.99), "ms", 12)
 
 
 def latency_of_gossip(bench: Bench) -> Iterable[Row]:
@@ -40,8 +40,8 @@ def latency_of_gossip(bench: Bench) -> Iterable[Row]:
     with _pair(bench, "gossip", _GOSSIP_ONLY) as (chain, reader):
         streams: list[int] = []
         times = _latencies(chain, reader, bench.count(600, 20), look=lambda: streams.append(len(chain.peers())))
-    yield under("the same with gossip only, p50", _quantile(times, 0.5), "ms", 7, unless=max(streams) > 0)
-    yield shown("  p99", _quantile(times, 0.99), "ms")
+    yield under("the same with gossip only, p50", quantile(times, 0.5), "ms", 7, unless=max(streams) > 0)
+    yield shown("  p99", quantile(times, 0.99), "ms")
     yield shown("  open all the same, at some time", max(streams), "streams")
 
 
@@ -92,22 +92,35 @@ def _latencies(chain: Chain, reader: Child, count: int, look: Callable[[], None]
     return sorted(times)
 
 
-def _quantile(times: list[float], share: float) -> float:
+def quantile(times: list[float], share: float) -> float:
+    """The value below which this share of sorted times lies."""
     return statistics.median(times) if share == 0.5 else times[min(int(share * len(times)), len(times) - 1)]
 
 
+def latency_between(bench: Bench, name: str, ours_on: str, theirs_on: str) -> list[float]:
+    """Sorted milliseconds at 40 blocks/s over an open stream, each node embedded or on the daemon of an RPC address."""
+    with _pair(bench, name, Limits.neighbours, ours_on, theirs_on) as (chain, reader):
+        return _latencies(chain, reader, bench.count(600, 20))
+
+
 @contextmanager
-def _pair(bench: Bench, name: str, neighbours: int) -> Iterator[tuple[Chain, Child]]:
+def _pair(
+    bench: Bench, name: str, neighbours: int, ours_on: str = EMBEDDED, theirs_on: str = EMBEDDED
+) -> Iterator[tuple[Chain, Child]]:
     """A chain here and its reader, joined, opened anew, and connected.
 
     Opened anew, because a join leaves its sync stream open, also between nodes that keep none.
     """
     ours, theirs = bench.folder(f"{name}-writer"), bench.folder(f"{name}-reader")
-    with Node.open(ours) as node:
+    with Node.open(ours, network=network_on(ours_on)) as node:
         invitation = str(node.create_chain(CHAIN_NAME).invite())
-        with child(joiner, str(theirs), invitation) as other:
+        with child(joiner, str(theirs), invitation, theirs_on) as other:
             other.hear()
-    with Node.open(ours, neighbours=neighbours) as node, child(reader, str(theirs), neighbours) as other:
+    network = network_on(ours_on)
+    with (
+        Node.open(ours, network=network, neighbours=neighbours) as node,
+        child(reader, str(theirs), neighbours, theirs_on) as other,
+    ):
         chain = node.chain(CHAIN_NAME)
         _line_up(node, chain, is_gossip_only=neighbours == _GOSSIP_ONLY)
         other.hear()
@@ -135,16 +148,16 @@ def _settle(chain: Chain, *, is_gossip_only: bool) -> None:
             quiet_since = time.monotonic()
 
 
-def joiner(writer: Child, folder: str, invitation: str) -> None:
+def joiner(writer: Child, folder: str, invitation: str, rpc: str) -> None:
     """A process that joins and goes."""
-    with Node.open(folder) as node:
+    with Node.open(folder, network=network_on(rpc)) as node:
         node.join(invitation, name=CHAIN_NAME).result(timeout=60)
         writer.tell("joined")
 
 
-def reader(writer: Child, folder: str, neighbours: int) -> None:
+def reader(writer: Child, folder: str, neighbours: int, rpc: str) -> None:
     """The reading process: for each number it is told, it says when it is ready, and then what came."""
-    with Node.open(Path(folder), neighbours=neighbours) as node:
+    with Node.open(Path(folder), network=network_on(rpc), neighbours=neighbours) as node:
         chain = node.chain(CHAIN_NAME)
         _line_up(node, chain, is_gossip_only=neighbours == _GOSSIP_ONLY)
         writer.tell("connected")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks import appending, holding, idle, ingesting, joining, live, simulated
+from benchmarks import appending, holding, idle, ingesting, joining, kubo, live, simulated
 from benchmarks.table import Measure
 
 MEASURES: Final[Mapping[str, Measure]] = {
@@ -16,6 +16,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "latency": live.latency,
     "gossip": live.latency_of_gossip,
     "rates": live.rates,
+    "kubo": kubo.beside_embedded,
+    "kubo-blocks": kubo.blocks_by_cid,
     "reopen": holding.reopen,
     "long": ingesting.along_a_long_chain,
     "memory": holding.memory,

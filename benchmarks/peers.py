@@ -18,7 +18,13 @@ from typing import Any, Final
 
 import psutil
 
+from walytis_core.network import Network
+from walytis_core.network.kubo import KuboNetwork
+from walytis_core.network.libp2p import Libp2pNetwork
+
 WAIT_S: Final = 180.0
+EMBEDDED: Final = ""
+"""Stands for the embedded network where the RPC address of a daemon may be given."""
 _MB: Final = 1_000_000
 
 
@@ -73,6 +79,11 @@ def _run(function: Callable[..., None], pipe: Connection, args: tuple[object, ..
         function(Child(pipe), *args)
     except Exception:  # noqa: BLE001 - a process boundary: it is raised again at the other end
         pipe.send(_Failed(traceback.format_exc()))
+
+
+def network_on(rpc: str) -> Network:
+    """The network of a node: embedded, or on the daemon behind this RPC address."""
+    return Libp2pNetwork() if rpc == EMBEDDED else KuboNetwork(rpc)
 
 
 def memory_mb() -> float:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from frontends.commands import blocks, chains, machine, sharing
+from frontends.commands import blocks, chains, files, machine, sharing
 from frontends.failures import CLOSED_PIPE
 from frontends.telling import telling
 
@@ -49,9 +49,10 @@ for _panel, _commands in (
     ("Chains", (chains.create, chains.list_chains, chains.status, chains.verify, chains.delete)),
     ("Blocks", (blocks.append, blocks.log, blocks.show, blocks.graph, blocks.follow)),
     ("Sharing", (sharing.invite, sharing.join, sharing.invitations, sharing.revoke)),
+    ("Files", (files.export_chain, files.import_chain)),
 ):
     for _command in _commands:
-        app.command(_command.__name__.removesuffix("_chains"), rich_help_panel=_panel)(_command)
+        app.command(_command.__name__.removesuffix("_chains").removesuffix("_chain"), rich_help_panel=_panel)(_command)
 
 
 def main() -> None:

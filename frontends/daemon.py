@@ -21,13 +21,16 @@ from frontends.calls import Call, perform
 from frontends.directory import private_folder, socket_path
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import Form
+from frontends.kubo import daemon_at, network_on, url_of
 from frontends.local_socket import LocalServer
 from frontends.telling import write_json
 from frontends.verbs import VERBS
 from walytis_core import InUseError, Node, WalytisError
+from walytis_core.network import Network
 from walytis_core.network.libp2p import Libp2pNetwork
 
-_LOOK_S: Final = 2.0  # how often it looks whether the node is alive
+_LOOK_S: Final = 2.0  # how often it looks whether the node is alive, and its network
+_UP: Final = "up"
 
 
 class Daemon:
@@ -36,11 +39,15 @@ class Daemon:
     Args:
         directory: Its data directory.
         listen: Multiaddresses to listen on; none for loopback, on the port this directory had before.
+        mdns: Whether to find nodes on the local network, and be found.
+        kubo: The RPC of the Kubo daemon to run on; None for a node that is on none.
     """
 
-    def __init__(self, directory: Path, listen: Sequence[str]) -> None:
+    def __init__(self, directory: Path, listen: Sequence[str], *, mdns: bool = False, kubo: str | None = None) -> None:
         self._directory = directory
         self._listen = tuple(listen)
+        self._mdns = mdns
+        self._kubo = kubo
 
     def run(self, ready_file: Path | None, *, as_json: bool) -> None:
         """Runs until a signal comes.
@@ -53,8 +60,9 @@ class Daemon:
             WalytisError: The directory cannot be opened, or the node ended by itself.
             FailedError: The socket cannot be made.
         """
+        kubo = None if self._kubo is None else daemon_at(self._kubo)
         with _signals() as woken, self._open() as node:
-            server = LocalServer(socket_path(self._directory), lambda content: _call(node, content), _answer)
+            server = LocalServer(socket_path(self._directory), lambda content: _call(node, content), self._answer)
             try:
                 ready = {
                     "event": "ready",
@@ -63,15 +71,21 @@ class Daemon:
                     "chains": len(node.chains()),
                     "damaged": len(node.damaged()),
                 }
+                if kubo is not None:
+                    ready["kubo"] = kubo | {"peer": node.peer_id}
                 with _announced(ready, ready_file):
                     _say(ready, as_json=as_json)
-                    _serve(node, server, woken)
+                    _serve(node, server, woken, as_json=as_json)
             finally:
                 server.close()
         _say({"event": "stopped"}, as_json=as_json)
 
     def _open(self) -> Node:
-        network = Libp2pNetwork(listen=self._listen) if self._listen else None  # refuses bad addresses
+        network: Network | None = None
+        if self._kubo is not None:
+            network = network_on(self._kubo)
+        elif self._listen or self._mdns:
+            network = Libp2pNetwork(listen=self._listen, mdns=self._mdns)  # refuses bad addresses
         private_folder(self._directory)
         try:
             return Node.open(self._directory, network=network)
@@ -79,19 +93,23 @@ class Daemon:
             hint = "It may be another `walytis run`: stop that one first."
             raise FailedError("InUseError", str(error), hint, EXIT_CODES["LocalError"]) from error
 
+    def _answer(self, verb: str, call: Call, arguments: Form) -> Generator[Form, None, None]:
+        try:
+            yield from perform({**VERBS, "network": self._network}, verb, call, arguments)
+        except WalytisError as error:
+            raise FailedError.of(error) from error
+
+    def _network(self, _call: Call) -> Form:
+        """What this node is on: for a command that was told to use a daemon."""
+        return {"kubo": None if self._kubo is None else url_of(self._kubo)}
+
 
 def _call(node: Node, content: BinaryIO) -> Call:
     return Call(node, stays_online=True, content=content)
 
 
-def _answer(verb: str, call: Call, arguments: Form) -> Generator[Form, None, None]:
-    try:
-        yield from perform(VERBS, verb, call, arguments)
-    except WalytisError as error:
-        raise FailedError.of(error) from error
-
-
-def _serve(node: Node, server: LocalServer, woken: socket.socket) -> None:
+def _serve(node: Node, server: LocalServer, woken: socket.socket, *, as_json: bool) -> None:
+    network = _UP
     with selectors.DefaultSelector() as selector:
         selector.register(server.listener, selectors.EVENT_READ)
         selector.register(woken, selectors.EVENT_READ)
@@ -102,6 +120,9 @@ def _serve(node: Node, server: LocalServer, woken: socket.socket) -> None:
             if server.listener in ready:
                 server.accept()
             node.chains()  # raises ClosedError once the node has ended by itself
+            before, network = network, node.stats.network
+            if network != before:
+                _say({"event": "network", "network": network}, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -151,8 +172,13 @@ def _say(event: Form, *, as_json: bool) -> None:
         return
     if event["event"] == "stopped":
         sys.stdout.write("Stopped.\n")
+    elif event["event"] == "network":
+        sys.stdout.write("Online again.\n" if event["network"] == _UP else f"Not online: {event['network']}\n")
     else:
         damaged = f" (and {event['damaged']} damaged)" * bool(event["damaged"])
-        sys.stdout.write(f"Online; chains: {event['chains']}{damaged}. Ctrl-C ends it. Others reach this node at\n")
+        on = "Online"
+        if daemon := event.get("kubo"):
+            on += f" by Kubo {daemon['version']} at {daemon['url']}"
+        sys.stdout.write(f"{on}; chains: {event['chains']}{damaged}. Ctrl-C ends it. Others reach this node at\n")
         sys.stdout.writelines(f"  {address}\n" for address in event["addresses"])
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """`walytis doctor`: what may be wrong on this machine, one finding per check, each with what to do about it.
 
 Invariants: every check ends in a finding, whatever it meets; nothing in the data directory is changed but a file that
-is written to try whether it can be; no check leaves this machine.
+is written to try whether it can be; no check leaves this machine, and no Kubo daemon is looked for where none is named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -57,18 +57,24 @@ class Finding:
         return asdict(self)
 
 
-def examine(directory: Path) -> Iterator[Finding]:
-    """Looks at everything, the quick things first."""
+def examine(directory: Path, kubo: str | None = None) -> Iterator[Finding]:
+    """Looks at everything, the quick things first; at a Kubo daemon where one is named."""
     checks: tuple[tuple[str, Callable[[Path], Finding]], ...] = (
         ("Python", _python), ("packages", _packages), ("SQLite", _sqlite), ("directory", _directory), ("disk", _disk),
         ("lock", _lock), ("chains", _chains), ("clock", _clock), ("network", _network),
     )  # fmt: skip
     for name, check in checks:
-        try:
-            yield check(directory)
-        except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
-            failed = error if isinstance(error, FailedError) else FailedError.of(error)
-            yield Finding(name, _BAD, str(failed), _remedy(failed, error))
+        yield from _outcome(name, lambda check=check: [check(directory)])  # type: ignore[misc]  # of this round
+    if kubo is not None:
+        yield from _outcome("Kubo", lambda: _kubo(directory, kubo))
+
+
+def _outcome(name: str, check: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the others go on
+        failed = error if isinstance(error, FailedError) else FailedError.of(error)
+        return [Finding(name, _BAD, str(failed).removesuffix("."), _remedy(failed, error))]
 
 
 def _remedy(failed: FailedError, error: Exception) -> str:
@@ -250,3 +256,24 @@ def _network(_directory: Path) -> Finding:
     return Finding(
         "network", _OK, f"libp2p on loopback: joined in {joined - started:.1f} s, a block took {took_ms:.0f} ms"
     )
+
+
+_KUBO_CHECKS: Final = {"RPC": "Kubo", "stream mounting": "streams"}  # short enough for a column
+
+
+def _kubo(directory: Path, url: str) -> Sequence[Finding]:
+    """Whether the Kubo daemon will do, one finding for each thing that a node needs of it."""
+    from frontends.kubo import PEERS, findings_of, url_of  # noqa: PLC0415 - loads the library
+    from frontends.reach import running_on  # noqa: PLC0415 - the same
+
+    runs = running_on(directory)
+    is_ours = runs is not None and runs["kubo"] == url_of(url)
+    return [
+        Finding(
+            _KUBO_CHECKS.get(found.what, found.what),
+            _OK if found.is_ok else _WARN if found.what == PEERS else _BAD,
+            found.message.removesuffix("."),
+            found.hint,
+        )
+        for found in findings_of(url, is_ours=is_ours)
+    ]

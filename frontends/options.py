@@ -12,6 +12,18 @@ import typer
 from frontends.directory import VARIABLE, default_directory
 from frontends.failures import FailedError
 
+KUBO: Final = "WALYTIS_KUBO"
+TOKEN: Final = "WALYTIS_KUBO_TOKEN"
+
+
+def _without_password(context: typer.Context, option: typer.CallbackParam, url: str | None) -> str | None:
+    """The URL of a daemon; one with a password is not for the command line, which all users of a machine can see."""
+    source = context.get_parameter_source(option.name or "")
+    if url is not None and "@" in url and source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter(f"everybody on this machine can read a password here: put the URL in {KUBO}")
+    return url
+
+
 Json = Annotated[bool, typer.Option("--json", help="Write JSON: one document, or a line for each thing that comes.")]
 DataDir = Annotated[
     Path | None,
@@ -22,6 +34,17 @@ DataDir = Annotated[
 ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="A chain's name or id.", show_default=False)]
 MaybeChain = Annotated[str | None, typer.Argument(metavar="CHAIN", help="A chain's name or id; all without.")]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="A block's id, or the end of it.", show_default=False)]
+Kubo = Annotated[
+    str | None,
+    typer.Option(
+        "--kubo",
+        envvar=KUBO,
+        help="Go online by the Kubo daemon whose RPC is there; a token comes from " + TOKEN + ".",
+        show_default="embedded libp2p",
+        metavar="URL",
+        callback=_without_password,
+    ),
+]
 Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="How long to wait at most.", show_default="no end", min=0.0)
 ]

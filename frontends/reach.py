@@ -16,25 +16,32 @@ from frontends.directory import holds_node, socket_path
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import Form
 from frontends.local_socket import ask, dial
+from frontends.options import directory_of
+from frontends.telling import warn
 
 if TYPE_CHECKING:
     from walytis_core import Node
 
 
-def open_node(directory: Path, *, online: bool) -> Node:
+def open_node(directory: Path, *, online: bool, kubo: str | None = None) -> Node:
     """Opens a directory in this process.
 
     Args:
         directory: The data directory.
         online: Whether to meet peers; without, no network is loaded.
+        kubo: The RPC of the Kubo daemon by which to meet them; None for the embedded libp2p.
     """
     from walytis_core import Node  # noqa: PLC0415 - `walytis --help` and the socket's callers do without
 
-    if online:
-        return Node.open(directory)
-    from frontends.offline import Offline  # noqa: PLC0415 - loads the library
+    if not online:
+        from frontends.offline import Offline  # noqa: PLC0415 - loads the library
 
-    return Node.open(directory, network=Offline())
+        return Node.open(directory, network=Offline())
+    if kubo is None:
+        return Node.open(directory)
+    from frontends.kubo import network_on  # noqa: PLC0415 - loads the library
+
+    return Node.open(directory, network=network_on(kubo))
 
 
 def answers(
@@ -43,6 +50,7 @@ def answers(
     arguments: Form,
     *,
     online: bool = False,
+    kubo: str | None = None,
     makes: bool = False,
     check: Callable[[], object] | None = None,
     paced: bool = False,
@@ -55,6 +63,7 @@ def answers(
         verb: Its name.
         arguments: JSON data.
         online: Whether peers must be met when the directory is opened here.
+        kubo: The Kubo daemon by which they are met then; it has to be there.
         makes: Whether a node is made in a directory that holds none.
         check: Called before the directory is opened here: raises what is wrong with the arguments.
         paced: Whether an answer counts as taken only when the next one is asked for.
@@ -76,19 +85,57 @@ def answers(
         )  # fmt: skip
     if check is not None:
         check()
-    yield from _answer_here(directory, verb, arguments, online=online, content=content)
+    yield from _answer_here(directory, verb, arguments, online=online, kubo=kubo, content=content)
+
+
+def mention_other_network(data_dir: Path | None, kubo: str | None, *, as_json: bool = False) -> None:
+    """Says so where a daemon was named, and a node that is running already is not on it: what that one is on counts.
+
+    Args:
+        data_dir: The directory that was named.
+        kubo: The daemon that was named.
+        as_json: Says it as a JSON line.
+    """
+    if kubo is None or (found := running_on(directory_of(data_dir))) is None:
+        return
+    from frontends.kubo import url_of  # noqa: PLC0415 - loads the library
+
+    wanted, actual = url_of(kubo), found["kubo"]
+    if actual != wanted:
+        what = "libp2p of its own" if actual is None else f"the Kubo daemon at {actual}"
+        hint = f"Stop it, and start `walytis run --kubo {wanted}`."
+        warn(
+            f"The node of this directory runs already, on {what}: --kubo changes nothing.",
+            hint,
+            data_dir,
+            as_json=as_json,
+        )
+
+
+def running_on(directory: Path) -> Form | None:
+    """What the running node of a directory is on: under `kubo` the daemon's RPC, or None; None where no node runs."""
+    connection = dial(socket_path(directory))
+    if connection is None:
+        return None
+    try:
+        (found,) = ask(connection, "network", {})
+    except FailedError:  # it is of an older version, or on its way out
+        return {"kubo": None}
+    return found
 
 
 def _answer_here(
-    directory: Path, verb: str, arguments: Form, *, online: bool, content: BinaryIO | None
+    directory: Path, verb: str, arguments: Form, *, online: bool, kubo: str | None, content: BinaryIO | None
 ) -> Iterator[Form]:
     from frontends.calls import Call, perform  # noqa: PLC0415 - what follows loads the library
     from frontends.verbs import VERBS  # noqa: PLC0415 - the same
 
     made = [path for path in (directory, *directory.parents) if not path.exists()]
-    with ExitStack() as afterwards, _opened(directory, online=online) as node:
+    with ExitStack() as afterwards, _opened(directory, online=online, kubo=kubo) as node:
         call = Call(node, stays_online=False, content=content)
         try:
+            if online and kubo is not None:
+                node.addresses()  # who names a daemon is told at once that it will not do
             yield from perform(VERBS, verb, call, arguments)
         finally:
             call.leave()
@@ -103,11 +150,11 @@ def _remove(directory: Path, made: list[Path]) -> None:
             parent.rmdir()
 
 
-def _opened(directory: Path, *, online: bool) -> Node:
+def _opened(directory: Path, *, online: bool, kubo: str | None) -> Node:
     from walytis_core import InUseError  # noqa: PLC0415 - loaded by now
 
     try:
-        return open_node(directory, online=online)
+        return open_node(directory, online=online, kubo=kubo)
     except InUseError as error:
         hint = "Close the other program; only `walytis run` answers other commands while it has a directory open."
         raise FailedError("InUseError", str(error), hint, EXIT_CODES["LocalError"]) from error

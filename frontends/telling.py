@@ -77,8 +77,11 @@ def waiting(what: str, *, quiet: bool) -> Iterator[None]:
         yield
 
 
-def warn(sentence: str, hint: str = "", data_dir: Path | None = None) -> None:
-    """Says something on standard error that is no failure."""
+def warn(sentence: str, hint: str = "", data_dir: Path | None = None, *, as_json: bool = False) -> None:
+    """Says something on standard error that is no failure; as JSON, in a line with the key `warning`."""
+    if as_json:
+        sys.stderr.write(json.dumps({"warning": sentence, "hint": on_directory(hint, data_dir)}) + "\n")
+        return
     from frontends.console import Hint, terminal  # noqa: PLC0415 - most calls warn of nothing
 
     console = terminal(data_dir, to_stderr=True)

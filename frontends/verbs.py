@@ -21,6 +21,7 @@ from frontends.calls import Call, Verb
 from frontends.finding import find_author, find_block, find_invitation
 from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain, status_form, time_text
 from frontends.lines import CHUNK_BYTES
+from frontends.transfer import export, import_
 
 if TYPE_CHECKING:
     from walytis_core import Block, Chain, Pending
@@ -273,8 +274,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "content": content,
     "create": create,
     "delete": delete,
+    "export": export,
     "follow": follow,
     "graph": graph,
+    "import": import_,
     "invitations": invitations,
     "invite": invite,
     "join": join,

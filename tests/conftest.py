@@ -1,4 +1,8 @@
-"""What holds for every test: conformance lines, markers that imply others, no network but loopback."""
+"""What holds for every test: conformance lines, markers that imply others, real IPFS daemons, no network but loopback.
+
+Tests with a real daemon (marker `kubo`, or the fixture of that name) are skipped where there is none, and the run says so at
+its end. WALYTIS_KUBO=required has them fail instead.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.suites.kubo_daemon import MISSING, Daemon, binary, version
 from tools.conformance import lines_named
 
 settings.register_profile(
@@ -38,14 +46,77 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         test = getattr(item, "function", None)
         for line in lines_named(getattr(test, "__doc__", None) or ""):
             item.user_properties.append(("conformance", line))  # ends in the junit file
+        if "kubo" in getattr(item, "fixturenames", ()):
+            item.add_marker("kubo")
+        if item.get_closest_marker("kubo"):
+            item.user_properties.append(("needs", "kubo"))
+            item.add_marker("slow")
         if item.get_closest_marker("crash"):
             item.add_marker("serial")
         if item.get_closest_marker("serial"):
             item.add_marker("slow")
     if config.getoption("--conformance"):
-        chosen = [item for item in items if item.user_properties]
-        config.hook.pytest_deselected(items=[item for item in items if not item.user_properties])
+        chosen = [item for item in items if any(name == "conformance" for name, _ in item.user_properties)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+
+
+# --- real IPFS daemons --------------------------------------------------------------------------------------------
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kubo") and binary() is None:
+        pytest.skip(MISSING)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and item.get_closest_marker("kubo") and os.environ.get("WALYTIS_KUBO") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"WALYTIS_KUBO=required, and this test was skipped: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def kubo(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons, started, each with its own repository: `kubo(pubsub=False)`. They end with the test."""
+    daemons: list[Daemon] = []
+
+    def start(**options: object) -> Daemon:
+        daemons.append(Daemon(tmp_path / f"kubo{len(daemons)}", **options))  # type: ignore[arg-type] # as they come
+        return daemons[-1].start()
+
+    yield start
+    for daemon in daemons:
+        daemon.kill()
+        sys.stderr.write(daemon.log())  # shown with a test that failed
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ended = [
+        (outcome, report)
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if ("needs", "kubo") in map(tuple, getattr(report, "user_properties", ()))
+    ]
+    ran = {report.nodeid for outcome, report in ended if outcome in {"passed", "failed"} and report.when == "call"}
+    left_out = {report.nodeid for _, report in ended} - ran
+    if ran:
+        terminalreporter.write_line(f"Kubo {version()}: {len(ran)} tests ran on real daemons")
+    if left_out:
+        how = "" if binary() else ": " + MISSING
+        terminalreporter.write_line(f"Kubo: {len(left_out)} tests were skipped{how}", yellow=True)
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if report.nodeid not in left_out and isinstance(report.longrepr, tuple)
+    )
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} tests were skipped: {reason}", yellow=True)
+
+
+# --- loopback only ------------------------------------------------------------------------------------------------
 
 
 def _stay_on_loopback(event: str, args: tuple[object, ...]) -> None:

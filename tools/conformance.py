@@ -2,7 +2,7 @@
 
 A test names a line in its docstring; `tests/conftest.py` writes the names into the junit file, so that what is
 printed is what ran, tests inherited from a suite included. Exit code 1 when a line has no test or a failed one,
-save those under "Not yet".
+save those under "Not yet", and those whose tests need a Kubo daemon where there is none.
 
     python -m tools.conformance                     runs the tests that name a line
     python -m tools.conformance --junit build/junit reads the files of the last run
@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parent.parent
 LINES = ROOT / "tests" / "conformance.md"
 JUNIT = ROOT / "build" / "conformance.xml"
+NO_KUBO = "no Kubo"
 
 _ID = r"[A-Z]\d\d"
 _NAMED = re.compile(rf"\b({_ID}(?:(?:, | and ){_ID})*)(?: \([^)]*\))?:")
@@ -42,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the test `name` ended: passed, failed or skipped."""
+    """How the test `name` ended: passed, failed, skipped, or no Kubo: skipped for want of a daemon."""
 
     name: str
     result: str
@@ -91,13 +92,15 @@ def read_outcomes(files: Iterable[Path]) -> dict[str, list[Outcome]]:
 def _result(case: ET.Element) -> str:
     if case.find("failure") is not None or case.find("error") is not None:
         return "failed"
-    return "skipped" if case.find("skipped") is not None else "passed"
+    if case.find("skipped") is None:
+        return "passed"
+    return "skipped" if case.find("properties/property[@name='needs'][@value='kubo']") is None else NO_KUBO
 
 
 def judge(line: Line, outcomes: Sequence[Outcome]) -> str:
-    """One word for a line: passed, failed, skipped, none (no test ran) or later."""
+    """One word for a line: passed, failed, skipped, no Kubo, none (no test ran) or later."""
     results = {outcome.result for outcome in outcomes}
-    for result in ("failed", "passed", "skipped"):  # one passed test holds a line whose others were skipped
+    for result in ("failed", "passed", "skipped", NO_KUBO):  # one passed test holds a line whose others were skipped
         if result in results:
             return result
     return "later" if line.whole else "none"
@@ -112,7 +115,10 @@ def table(lines: Sequence[Line], outcomes: Mapping[str, Sequence[Outcome]], widt
         counts[verdict] = counts.get(verdict, 0) + 1
         text = line.text if len(line.text) <= width - 22 else line.text[: width - 25] + "..."
         rows.append(f"{line.id:<6}{len(mine):>5}  {verdict:<9}{text}")
-        rows += [f"{'':22}{outcome.result}: {outcome.name}" for outcome in mine if outcome.result != "passed"]
+        told = [outcome for outcome in mine if outcome.result not in {"passed", NO_KUBO}]
+        rows += [f"{'':22}{outcome.result}: {outcome.name}" for outcome in told]
+        if without := sum(outcome.result == NO_KUBO for outcome in mine):
+            rows.append(f"{'':22}without a Kubo daemon: {without} tests skipped")
         if line.later:
             rows.append(f"{'':22}not yet: {line.later}")
     rows.append("; ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
@@ -121,7 +127,12 @@ def table(lines: Sequence[Line], outcomes: Mapping[str, Sequence[Outcome]], widt
 
 def unmet(lines: Sequence[Line], outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
     """The ids that keep the print-out from being clean: without a test, failed, or only skipped."""
-    return [line.id for line in lines if judge(line, outcomes.get(line.id, ())) not in {"passed", "later"}]
+    return [line.id for line in lines if judge(line, outcomes.get(line.id, ())) not in {"passed", "later", NO_KUBO}]
+
+
+def without_kubo(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    """The ids that hold only as far as no Kubo daemon is needed: there was none."""
+    return sorted(id for id, mine in outcomes.items() if any(outcome.result == NO_KUBO for outcome in mine))
 
 
 def run_tests(junit: Path) -> None:
@@ -154,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"named by tests, but not lines of tests/conformance.md: {', '.join(unknown)}")
     print(f"not met: {', '.join(missed)}" if missed else "every line is met")
+    if partly := without_kubo(outcomes):
+        print(f"but for tests that need a Kubo daemon (`make kubo` builds one): {', '.join(partly)}")
     return 1 if missed or unknown else 0
 
 

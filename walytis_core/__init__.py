@@ -22,6 +22,7 @@ from walytis_core.errors import (
     UnavailableError,
     WalytisError,
 )
+from walytis_core.exporting import ExportReport
 from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
 from walytis_core.invitation import Invitation
 from walytis_core.invitation_record import InvitationRecord
@@ -46,6 +47,7 @@ __all__ = [
     "ClosedError",
     "Content",
     "Ed25519Signer",
+    "ExportReport",
     "Feed",
     "FeedEvent",
     "InUseError",

@@ -10,7 +10,7 @@ across restarts, `jitter` a random number from 0 to 1. It knows nothing of chain
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from walytis_core.limits import Limits
@@ -109,6 +109,9 @@ class AddressBook:
 
     def __contains__(self, peer: object) -> bool:
         return peer in self._peers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._peers)
 
     # --- what happened ---
 

@@ -77,7 +77,7 @@ class Assembly:
             engine.listen(partial(self._tell_others, id))
         keys = self._keys_of(id, genesis.policy)
         ask = self._ask_of(genesis.policy)
-        home.reception.open(chain)
+        home.opened(chain)
         self.chains[id] = chain
         home.life.loop.post(lambda: service.add(ChainService(service.shared, engine, keys, ask)))
         return chain
@@ -85,7 +85,7 @@ class Assembly:
     def take_out(self, id: BlockId) -> None:
         """Ends a chain's part in the node; its handle is closed by who holds it."""
         self.chains.pop(id, None)
-        self._home.reception.forget(id)
+        self._home.forget(id)
         self._home.life.loop.post(partial(self._home.service.remove, id))
 
     def _keys_of(self, id: BlockId, policy: Policy) -> ChainKeys:

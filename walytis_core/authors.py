@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import LockedError, UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
 from walytis_core.keys import Keys, read_seed
-from walytis_core.policy import Genesis
+from walytis_core.policy import ADMIT, Genesis, read_admit
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.port import ChainStore
 
@@ -86,6 +87,7 @@ class OwnAuthor:
         self._keys = keys
         self._name = author_key_name(genesis.id)
         self._is_replaceable = given is None and genesis.policy.writers is None
+        self._is_listed = genesis.policy.writers is not None
         start = store.get(_START)
         self.start = None if start is None else BlockId(start)
         self._is_unsure = store.get(_UNSURE) is not None
@@ -119,15 +121,23 @@ class OwnAuthor:
     def tell(self, change: Change) -> None:
         """A change of the chain; called under the engine's lock."""
         match change:
-            case Arrived(blocks, False) if any(block.author == self.signer.key for block in blocks):
-                if self._is_replaceable:
-                    self._doubt()
+            case Arrived(blocks, False):
+                self._arrived(blocks)
             case Forked(author, _) if author == self.signer.key:
                 self._doubt()
             case Synced(peer, _) if self._is_unsure:
                 self._synced.setdefault(peer, self._now_s())
                 if self._is_confirmed():
                     self._set_unsure(None)
+
+    def _arrived(self, blocks: Sequence[Block]) -> None:
+        if self._is_replaceable and any(block.author == self.signer.key for block in blocks):
+            self._doubt()
+        if self.start is None and self._is_listed:  # the chain came by a file: its key may be admitted later
+            admits = (block.id for block in blocks if block.type == ADMIT and self.signer.key in read_admit(block))
+            self.start = next(admits, None)
+            if self.start is not None:
+                self._store.put(_START, bytes(self.start))
 
     def _is_confirmed(self) -> bool:
         """Whether enough peers have shown what they hold by this key."""

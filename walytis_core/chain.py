@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invitation
@@ -17,6 +18,7 @@ from walytis_core.cid import BlockId
 from walytis_core.drafting import Drafting
 from walytis_core.engine import Engine
 from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError
+from walytis_core.exporting import ExportReport, export_chain
 from walytis_core.feed import Feed, FeedEvent, Source
 from walytis_core.follower import Handler, Via
 from walytis_core.following import Following
@@ -229,7 +231,7 @@ class Chain:
 
         Content is kept by its CID: blocks of this chain with the same content lose it, too.
         """
-        self._reading.drop_content(block)
+        self._home.copying.drop(self._reading.drop_content(block))
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -389,6 +391,29 @@ class Chain:
         if report.corrupt:
             self.engine.verify_failed(report.corrupt)
         return report
+
+    def export(
+        self, path: Path | str, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> ExportReport:
+        """Writes the chain into a CAR file: all blocks, and the long content that is held here (docs/spec/car.md).
+
+        Any IPFS tool reads it, and `Node.import_chain`. It holds what is held at this instant; others may go on
+        appending. It is there whole or not at all. Of a chain that not everyone may read, too, it holds blocks and
+        content in the clear: nobody but its owner may read the file, until you hand it on.
+
+        Args:
+            path: The file.
+            force: Whether to replace a file that is there.
+            progress: Told how many blocks are done, and of how many; what it raises ends the export.
+
+        Raises:
+            InvalidInputError: There is such a file already, or it cannot be one.
+            NotFoundError: There is no such folder.
+            StorageError: The disk refused, or blocks of the chain are damaged here; no file was written.
+            ClosedError: The node has been closed.
+        """
+        self._require_open()
+        return export_chain(self.engine, Path(path), force=force, tell=progress)
 
     def _require_open(self) -> None:
         self.engine.require_process()

@@ -169,7 +169,7 @@ class ChainService:
             return
         network = self._shared.network
         present = set(network.on_channel(self.keys.channel))
-        known = {peer for peer in network.connected() if peer in self.known.book}
+        known = set(network.connected()).intersection(self.known.book)
         room = self._shared.neighbours - len(self.sessions) - len(self._opening)
         for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
             if room > 0 and self._open(peer):
@@ -288,12 +288,15 @@ class ChainService:
         self._shared.fault(reason, peer)
 
     def _introduce(self) -> None:
-        """Tells each peer of the chain's other peers, once, as soon as their addresses are known.
+        """Notes where peers listen, and tells each of the chain's other peers, once, as soon as their addresses are known.
 
         So those who were invited by one node find each other, and go on when it leaves. All of them proved the chain key.
         """
         network, now = self._shared.network, trio.current_time()
         known = {peer: tuple(network.known_addresses(peer)[: Limits.addresses_per_peer]) for peer in self.sessions}
+        for peer, addresses in known.items():
+            if addresses:  # a transport may have had to ask for them since the session began
+                self.known.learn(peer, addresses)
         for peer, session in self.sessions.items():
             fresh = [one for one in known if one != peer and known[one] and one not in session.introduced]
             recent = sum(at > now - _INTRODUCE_WITHIN_S for at in session.introduced.values())

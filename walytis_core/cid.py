@@ -16,6 +16,8 @@ CID_BYTES: Final = 36
 DAG_CBOR_PREFIX: Final = bytes.fromhex("01711220")
 DAG_PB_PREFIX: Final = bytes.fromhex("01701220")
 RAW_PREFIX: Final = bytes.fromhex("01551220")
+PREFIXES: Final = frozenset((DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX))
+"""The heads of all CIDs under which blocks are given and fetched."""
 
 
 class Cid(bytes):

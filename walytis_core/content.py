@@ -267,6 +267,32 @@ def pieces(content: Content, get: Get) -> Iterator[Piece]:
     return _walk(root(content), get, 0, inner=True)
 
 
+def distinct(content: Content, get: Get, seen: set[Piece]) -> Iterator[Piece]:
+    """The pieces of a file whose nodes are held, parents before children; what the file repeats is given once.
+
+    A file may be a million times as long as its pieces together, so whoever walks files of others walks them so.
+
+    Args:
+        content: The file.
+        get: The bytes of a node, or None when it is not held.
+        seen: What was given already, of this file or of others; what is given is added.
+
+    Raises:
+        RemoteError: `BAD_CONTENT`: a node that is held, and was given, is not of this layout.
+    """
+    stack = [root(content)]
+    while stack:
+        piece = stack.pop()
+        whatever_place = piece._replace(offset=0)
+        if whatever_place in seen:
+            continue
+        seen.add(whatever_place)
+        yield piece
+        node = _held(piece, get) if piece.level else None
+        if node is not None:
+            stack.extend(reversed(children(piece, node)))
+
+
 def _walk(top: Piece, get: Get, start: int, *, inner: bool = False) -> Iterator[Piece]:
     """Leaves, and nodes that are not held (with `inner`, all nodes), from `start` on."""
     stack = [top]

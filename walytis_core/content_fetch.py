@@ -1,6 +1,6 @@
 """A fetch of long content under way: asks for what is missing, a portion at a time. Runs in the node's loop.
 
-Which peer is asked is decided in `fetching.py`; which pieces belong to the content in `content.py`. What was fetched before
+The chain's peers are asked first; where none of them has it and the chain is public, anyone who is connected. Which peer is asked is decided in `fetching.py`; which pieces belong to the content in `content.py`. What was fetched before
 a cut stays, so a fetch that is begun again goes on where the last one ended.
 """
 
@@ -14,8 +14,9 @@ import trio
 from walytis_core import content
 from walytis_core.block import Block
 from walytis_core.cid import Cid
-from walytis_core.errors import UnavailableError, WalytisError
+from walytis_core.errors import WalytisError
 from walytis_core.events import Change, Fetch, Fetched
+from walytis_core.exchange import Exchange
 from walytis_core.loop import Loop
 from walytis_core.pending import Pending
 from walytis_core.workers import Workers
@@ -29,10 +30,11 @@ _FETCH_AT_ONCE: Final = 64
 class ContentFetch:
     """A fetch of long content under way; runs in the loop."""
 
-    def __init__(self, workers: Workers, loop: Loop, chain: Chain, block: Block) -> None:
+    def __init__(self, workers: Workers, loop: Loop, exchange: Exchange, chain: Chain, block: Block) -> None:
         self.pending = Pending[Block]()
         self._workers = workers
         self._loop = loop
+        self._exchange = exchange
         self._chain = chain
         self._block = block
         self._from = 0  # before this offset everything is held
@@ -59,7 +61,8 @@ class ContentFetch:
                 await self._get(portion)
                 done += len(portion)
                 if self._lacking:
-                    raise UnavailableError("nobody who is online has this content")
+                    self._lacking = False
+                    await self._exchange.fetch_content(self._chain, await self._workers.run(self._portion))
         except WalytisError as error:
             self.pending.fail(error)
         finally:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.content_fetch import ContentFetch
+from walytis_core.copying import Copying
+from walytis_core.exchange import Exchange
 from walytis_core.lifetime import Lifetime
 from walytis_core.pending import Pending
 from walytis_core.reception import Reception
@@ -29,15 +31,25 @@ class Home:
         life: The time in which the node runs.
         service: The node on the network.
         reception: Answers who asks to join.
+        exchange: The public chains, by CID.
+        copying: Keeps copies of them where others fetch them.
         name_of: Gives the local name of a chain.
     """
 
     def __init__(
-        self, life: Lifetime, service: Service, reception: Reception, name_of: Callable[[BlockId], str]
+        self,
+        life: Lifetime,
+        service: Service,
+        reception: Reception,
+        exchange: Exchange,
+        copying: Copying,
+        name_of: Callable[[BlockId], str],
     ) -> None:
         self.life = life
         self.service = service
         self.reception = reception
+        self.exchange = exchange
+        self.copying = copying
         self._name_of = name_of
 
     @property
@@ -67,11 +79,24 @@ class Home:
         """When a peer of a chain was last heard; seconds since the epoch."""
         return self.service.last_contact_of(id)
 
+    def opened(self, chain: Chain) -> None:
+        """A chain was put to work: who asks to join it is answered, and if it is public, who asks for its blocks."""
+        self.reception.open(chain)
+        self.exchange.open(chain)
+        if chain.id in self.exchange:
+            self.copying.open(chain)
+
+    def forget(self, id: BlockId) -> None:
+        """A chain was deleted here."""
+        self.reception.forget(id)
+        self.exchange.forget(id)
+        self.copying.forget(id)
+
     def expect(self, invitation: bytes, id: BlockId) -> None:
         """An invitation to a chain was issued."""
         self.reception.expect(invitation, id)
 
     def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
         """Fetches a block's long content from peers. See `Chain.fetch`."""
-        fetching = ContentFetch(self.service.shared.workers, self.life.loop, chain, block)
+        fetching = ContentFetch(self.service.shared.workers, self.life.loop, self.exchange, chain, block)
         return self.life.attend(fetching.pending, fetching.run)

@@ -28,6 +28,9 @@ class Limits:
     max_leaf_links = 174  # children of a UnixFS node, as IPFS tools cut them
     part_bytes = 128 * 1024  # a leaf travels in two parts: a frame must hold one
 
+    # --- CAR files (docs/spec/car.md) ---
+    max_section_bytes = 2 << 20  # a leaf is 256 KiB; IPFS tools send no block above 2 MiB
+
     # --- wire (docs/spec/sync.md) ---
     max_frame_bytes = 256 * 1024
     target_frame_bytes = 96 * 1024  # blocks per frame: large enough to amortise, small enough to flow
@@ -77,6 +80,7 @@ class Limits:
     sessions_per_chain = 64  # open sync streams, those that others opened included
     handshake_timeout_s = 10.0
     idle_peers_remembered = 256
+    fetch_wait_s = 10.0  # for a block by CID, from peers that need not have it
 
     # --- timers ---
     trickle_min_s = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -20,8 +20,11 @@ from walytis_core.assembly import Assembly
 from walytis_core.chain import Chain
 from walytis_core.chain_keys import ChainSecrets
 from walytis_core.cid import BlockId
+from walytis_core.copying import Copying
 from walytis_core.errors import InvalidInputError, JoinError, LocalError, StorageError, WalytisError
+from walytis_core.exchange import Exchange
 from walytis_core.home import Home
+from walytis_core.importing import Import
 from walytis_core.invitation import Invitation
 from walytis_core.join import Join
 from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
@@ -75,7 +78,15 @@ class Node:
         reception = Reception(self._service, self._secrets.secret)
         network.serve(JOIN_PROTOCOL, reception.answer)
         network.resume_at((store.get(_LISTEN_KEY) or b"").decode(errors="replace").split())
-        self._home = Home(self._life, self._service, reception, lambda id: store.chains().get(id, "deleted"))
+        exchange = Exchange(store, self._service.shared)
+        self._copying = Copying(store, self._service.shared, exchange, self._life.loop)
+        network.offer(exchange.give)
+        self._exchange = exchange
+
+        def name_of(id: BlockId) -> str:
+            return store.chains().get(id, "deleted")
+
+        self._home = Home(self._life, self._service, reception, exchange, self._copying, name_of)
         assembly = Assembly(self._home, keys, self._secrets, layers, Membership(members))
         self._registry = Registry(store, self._secrets, assembly)
         self._registry.open(signers or {})
@@ -161,6 +172,8 @@ class Node:
 
     async def _main(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._remember_addresses)
+        nursery.start_soon(self._exchange.repair)
+        nursery.start_soon(self._copying.run)
         await self._service.run(self._seed)
 
     async def _remember_addresses(self) -> None:
@@ -244,6 +257,33 @@ class Node:
         self._life.require_open()
         self._registry.rename(chain if isinstance(chain, Chain) else self._registry.find(chain), name)
 
+    def import_chain(
+        self, path: Path | str, *, name: str | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Chain:
+        """Takes a chain from a CAR file, as `Chain.export` or ``ipfs dag export`` writes it (docs/spec/car.md).
+
+        The whole file is verified before any of it is taken, like blocks that a peer sends. A chain that is held here
+        gets what is new to it. One that is not is added, if everyone may read it, with a fresh key of this node's, and
+        syncs with peers as any other. Takes long for long chains: in asyncio, call it in a thread.
+
+        Args:
+            path: The file.
+            name: What to call a chain that is new here; None for the name of the file (with ``-2`` added where it
+                is taken).
+            progress: Told how many bytes of the file are done, and of how many; what it raises ends the import.
+
+        Raises:
+            InvalidInputError: The file does not hold one chain, whole: the message says what is wrong, and where. Or
+                the name is taken. Nothing was taken.
+            NotAllowedError: Not everyone may read the chain, and it is not held here: join it first.
+            NotFoundError: There is no such file.
+            StorageError: The file cannot be read; or the disk refused: a new chain is gone then, one that was held
+                before may have got some of the blocks.
+            ClosedError: The node has been closed.
+        """
+        self._life.require_open()
+        return Import(self._registry, self._life.require_open, Path(path), name, progress).run()
+
     # --- the network ---------------------------------------------------------------------------------------------
 
     def addresses(self) -> list[str]:
@@ -278,7 +318,7 @@ class Node:
         """What this node holds and does."""
         service, chains = self._service, self._registry.all()
         is_up = service.is_up.is_set()
-        ailment = self._life.failure or self._store.refusal or service.failure
+        ailment = self._life.failure or self._store.refusal or service.failure or self._network.failure
         return NodeStats(
             chains=len(chains),
             damaged=len(self._registry.damaged()),

@@ -82,10 +82,13 @@ class Reading:
             return True
         return next(content.missing(block.content, self._has_side, self._tables.side), None) is None
 
-    def drop_content(self, block: Block) -> None:
-        """Forgets the long content of a block."""
-        if block.content is not None:
-            self._tables.drop_side([piece.cid for piece in content.pieces(block.content, self._tables.side)])
+    def drop_content(self, block: Block) -> list[Cid]:
+        """Forgets the long content of a block; gives its pieces."""
+        if block.content is None:
+            return []
+        cids = [piece.cid for piece in content.pieces(block.content, self._tables.side)]
+        self._tables.drop_side(cids)
+        return cids
 
     def _open(self, wanted: Content) -> BinaryIO:
         return content.open_content(wanted, self._tables.side)

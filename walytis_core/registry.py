@@ -167,6 +167,13 @@ class Registry:
             values = first_values(given=key.given_key, admit=admit, issuer=issuer)
             return self._add(grant.genesis, self._free_name(name), grant.secret, key, values)
 
+    def take_in(self, genesis: Block, name: str | None, like: str, key: OwnKey) -> Chain:
+        """Adds a chain that everyone may read, under this name, which must be free, or one like the other."""
+        with self._naming:
+            if name is not None:
+                self.require_new_name(name)
+            return self._add(genesis, name or self._free_name(like), None, key, first_values(given=key.given_key))
+
     def _add(
         self, genesis: Block, name: str, secret: ChainSecret | None, key: OwnKey, values: Mapping[str, bytes]
     ) -> Chain:

@@ -32,6 +32,8 @@ from walytis_core.workers import Workers
 
 _TICK_S: Final = 2.0
 _UP_WAIT_S: Final = 15.0
+_AGAIN_S: Final = 2.0
+"""After this time a network that did not come up is tried again."""
 _SOON_S: Final = (0.02, 0.1, 0.4)
 """After a peer connects: when it is looked at, as its subscriptions come in."""
 
@@ -58,15 +60,21 @@ class Service:
         self._streams: Counter[str] = Counter()
         self._tasks = Tasks()
         self._token: trio.lowlevel.TrioToken | None = None
+        self._has_come = self._is_looking = False
 
     async def run(self, seed: bytes) -> None:
-        """Runs the network and all chains until cancelled; local use goes on where the network does not come up."""
-        try:
-            await self._run(seed)
-        except UnavailableError as error:
-            self.failure = error  # `addresses()` and the node's `stats` say so
-            self._is_settled.set()
-            await trio.sleep_forever()
+        """Runs the network and all chains until cancelled.
+
+        Where the network does not come up, local use goes on, and it is tried again now and then.
+        """
+        while not self.is_up.is_set():
+            try:
+                await self._run(seed)
+            except UnavailableError as error:
+                self.failure = error  # `addresses()` and the node's `stats` say so
+                self._is_settled.set()
+            await trio.sleep(_AGAIN_S)
+        await trio.sleep_forever()
 
     async def _run(self, seed: bytes) -> None:
         self._network.serve(SYNC_PROTOCOL, self._accept)
@@ -77,6 +85,7 @@ class Service:
             nursery.start_soon(self._tick)
             for chain in self.chains.values():
                 nursery.start_soon(chain.run)
+            self.failure = None
             self.is_up.set()
             self._is_settled.set()
             await trio.sleep_forever()
@@ -197,12 +206,18 @@ class Service:
             if is_there and self.is_kept_out(peer):
                 self._tasks.start(self._drop, peer)
             elif is_there:
-                self._tasks.start(self._look_soon)
+                self._has_come = True
+                self._is_looking = self._is_looking or self._tasks.start(self._look_soon)
 
     async def _look_soon(self) -> None:
-        for delay_s in _SOON_S:
-            await trio.sleep(delay_s)
-            self._tick_all()
+        try:
+            while self._has_come:  # a daemon of the public network has peers that come all the time: one look for many
+                self._has_come = False
+                for delay_s in _SOON_S:
+                    await trio.sleep(delay_s)
+                    self._tick_all()
+        finally:
+            self._is_looking = False
 
     async def _accept(self, stream: Stream) -> None:
         """Answers a peer that opened a sync stream."""

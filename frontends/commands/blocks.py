@@ -15,8 +15,8 @@ from typing import Annotated, Any, BinaryIO, Final, cast
 import typer
 
 from frontends.failures import FailedError
-from frontends.options import BlockName, ChainName, DataDir, Json, directory_of, moment, now
-from frontends.reach import answers
+from frontends.options import BlockName, ChainName, DataDir, Json, Kubo, directory_of, moment, now
+from frontends.reach import answers, mention_other_network
 from frontends.telling import only, telling, waiting, warn, write_json
 
 _GRAPH_BLOCKS: Final = 2000  # more never fit a screen
@@ -39,6 +39,7 @@ def append(
     wait: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Wait so long at most until a peer has it.", min=0.0)
     ] = None,
+    kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -53,7 +54,9 @@ def append(
             text in {None, "-"} and file is None and sys.stdin.isatty()
         )  # the keyboard's line is no place to draw on
         with waiting("waiting for a peer to have it", quiet=json or wait is None or typed):
-            block = only(answers(directory, "append", arguments, online=wait is not None, content=content))
+            if wait is not None:
+                mention_other_network(data_dir, kubo, as_json=json)
+            block = only(answers(directory, "append", arguments, online=wait is not None, kubo=kubo, content=content))
         if json:
             write_json(block)
         else:
@@ -155,6 +158,7 @@ def follow(
         str | None, typer.Option("--topic", "-t", metavar="TOPIC", help="Only blocks with this topic.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", help="End after so many.", min=1)] = None,
+    kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -164,7 +168,8 @@ def follow(
         directory = directory_of(data_dir)
         if not json and sys.stdout.isatty():
             warn("Showing blocks as they arrive; Ctrl-C ends it.")
-        _print_blocks(answers(directory, "follow", arguments, online=True, paced=True), as_json=json)
+        mention_other_network(data_dir, kubo, as_json=json)
+        _print_blocks(answers(directory, "follow", arguments, online=True, kubo=kubo, paced=True), as_json=json)
 
 
 def _print_blocks(blocks: Iterator[dict[str, Any]], *, as_json: bool) -> None:
@@ -188,6 +193,7 @@ def show(
         float,
         typer.Option(metavar="SECONDS", help="With --raw: how long to wait for peers that have the content.", min=0.0),
     ] = 30.0,
+    kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -201,7 +207,9 @@ def show(
             raise FailedError.usage("--raw writes the bytes and nothing else, so not --json", "Leave one of them out.")
         found = only(answers(directory_of(data_dir), "show", arguments))
         if raw:
-            for piece in _pieces(found, directory_of(data_dir), arguments, timeout):
+            if not found.get("held", True):
+                mention_other_network(data_dir, kubo)
+            for piece in _pieces(found, directory_of(data_dir), arguments | {"timeout": timeout}, kubo):
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
@@ -214,14 +222,14 @@ def show(
         terminal(data_dir).print(block_details(found, chain))
 
 
-def _pieces(found: dict[str, Any], directory: Path, arguments: dict[str, Any], timeout: float) -> Iterator[bytes]:
+def _pieces(found: dict[str, Any], directory: Path, arguments: dict[str, Any], kubo: str | None) -> Iterator[bytes]:
     """The content of a block: what was shown already, or asked for piece by piece."""
     if "payload" in found:
         text = found["payload"]
         yield base64.b64decode(text) if found["encoding"] == "base64" else text.encode()
         return
     held = found.get("held", True)
-    asked = answers(directory, "content", arguments | {"timeout": timeout}, online=not held)
+    asked = answers(directory, "content", arguments, online=not held, kubo=kubo)
     with waiting("fetching the content from peers", quiet=held):
         first = list(itertools.islice(asked, 1))
     for piece in itertools.chain(first, asked):

@@ -11,14 +11,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from frontends.failures import FailedError
-from frontends.options import ChainName, DataDir, Json, Timeout, directory_of, seconds
-from frontends.reach import answers
+from frontends.options import ChainName, DataDir, Json, Kubo, Timeout, directory_of, seconds
+from frontends.reach import answers, mention_other_network
 from frontends.telling import only, telling, warn, write_json
 
 _NOBODY: Final = ("Nobody is online to honour it.", "Keep `walytis run` going.")
 _LOCAL: Final = (
     "Only programs on this machine can use it: it holds no other address.",
-    "To be reached from elsewhere, keep `walytis run --listen /ip4/0.0.0.0/tcp/4711` going, and invite again.",
+    (
+        "To be reached from elsewhere, keep `walytis run --listen /ip4/0.0.0.0/tcp/4711` going, or change Addresses.Swarm "
+        "of your Kubo daemon, and invite again."
+    ),
 )
 
 
@@ -31,6 +34,7 @@ def invite(
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Whoever joins with it may read, not write.")] = False,
     qr: Annotated[bool, typer.Option("--qr/--no-qr", help="Show a QR code, on a terminal.")] = True,
+    kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -44,7 +48,8 @@ def invite(
         expires_s = None if expires is None else seconds(expires)
         uses = None if any_number else uses or 1
         arguments = {"chain": chain, "uses": uses, "expires_s": expires_s, "read_only": read_only}
-        made = only(answers(directory_of(data_dir), "invite", arguments, online=True))
+        mention_other_network(data_dir, kubo, as_json=json)
+        made = only(answers(directory_of(data_dir), "invite", arguments, online=True, kubo=kubo))
         if json:
             write_json(made)
             return
@@ -102,6 +107,7 @@ def join(
         str | None, typer.Option(metavar="NAME", help="What to call the chain here.", show_default="as suggested")
     ] = None,
     timeout: Timeout = None,
+    kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -113,7 +119,8 @@ def join(
         text = sys.stdin.read() if invitation == "-" else invitation
         check = functools.partial(_require_invitation, text)
         arguments = {"invitation": text, "name": name, "timeout": timeout}
-        steps = answers(directory_of(data_dir), "join", arguments, online=True, makes=True, check=check)
+        mention_other_network(data_dir, kubo, as_json=json)
+        steps = answers(directory_of(data_dir), "join", arguments, online=True, kubo=kubo, makes=True, check=check)
         if json:
             for step in steps:
                 write_json(step, compact=True)

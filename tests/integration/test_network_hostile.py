@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 import trio
 from libp2p.abc import INetStream
+from libp2p.bitswap.pb.bitswap_pb2 import Message
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.pubsub.pb import rpc_pb2
@@ -17,14 +18,16 @@ from multiaddr import Multiaddr
 
 from tests.integration.test_network_libp2p import inside, run, works
 from tests.suites.network_suite import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, echo, until
+from walytis_core.cid import Cid
 from walytis_core.errors import UnavailableError
 from walytis_core.network.libp2p import Libp2pNetwork
+from walytis_core.network.libp2p.bitswap import PROTOCOLS as BITSWAP
 
 pytestmark = pytest.mark.libp2p
 
 ROUNDS = 15
 MULTISTREAM = encode_delim(b"/multistream/1.0.0")
-SPOKEN = [PROTOCOL, "/ipfs/id/1.0.0", "/meshsub/1.1.0", "/meshsub/1.0.0", "/ipfs/ping/1.0.0"]
+SPOKEN = [PROTOCOL, "/ipfs/id/1.0.0", "/meshsub/1.1.0", "/meshsub/1.0.0", "/ipfs/ping/1.0.0", *BITSWAP]
 BAD_ADDRESSES = [
     b"\xff\xff\xff\xff",
     b"\x04\x7f\x00",
@@ -69,7 +72,7 @@ class Garbler:
         )
 
     def message(self) -> bytes:
-        made = self.random.choice([self.identity, self.rpc, self.noise])()
+        made = self.random.choice([self.identity, self.rpc, self.exchange, self.noise])()
         return self.random.choice([encode_varint_prefixed(made), made, encode_varint_prefixed(self.bent(made))])
 
     def identity(self) -> bytes:
@@ -99,6 +102,15 @@ class Garbler:
             ],
             control=control,
             senderRecord=noise,
+        ).SerializeToString()
+
+    def exchange(self) -> bytes:
+        noise, cid = self.noise()[:100], self.random.choice([Cid.of(b""), self.noise()])
+        entry = Message.Wantlist.Entry(block=cid, sendDontHave=True, cancel=self.random.random() < 0.2)
+        return Message(
+            wantlist=Message.Wantlist(entries=[entry] * self.random.randrange(50), full=self.random.random() < 0.2),
+            payload=[Message.Block(prefix=self.random.choice([cid[:4], noise]), data=noise)] * self.random.randrange(9),
+            blockPresences=[Message.BlockPresence(cid=cid, type=Message.Have)] * self.random.randrange(3),
         ).SerializeToString()
 
     def frame(self) -> bytes:
@@ -164,6 +176,8 @@ async def use(network: Libp2pNetwork) -> None:
                 await stream.send(b"hello")
                 await stream.receive(100)
                 await stream.close()
+        with suppress(UnavailableError), trio.move_on_after(0.2):
+            await network.fetch(Cid.of(b""))
         with suppress(UnavailableError):
             await network.publish(CHANNEL, b"hello")
         await trio.sleep(0.01)

@@ -22,17 +22,18 @@ def environment(home: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(ROOT), "HOME": str(home), "PATH": os.defpath, "LANG": "C.UTF-8", "TMPDIR": str(home)}
 
 
-def walytis(directory: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Runs a command to its end."""
+def walytis(
+    directory: Path, *arguments: str, stdin: bytes = b"", **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command to its end, with these variables in its environment."""
     command = [*COMMAND, *arguments, "--data-dir", str(directory)]
-    return subprocess.run(
-        command, input=stdin, env=environment(directory.parent), capture_output=True, timeout=WAIT_S, check=False
-    )
+    env = environment(directory.parent) | variables
+    return subprocess.run(command, input=stdin, env=env, capture_output=True, timeout=WAIT_S, check=False)
 
 
-def answer(directory: Path, *arguments: str, stdin: bytes = b"") -> Any:
+def answer(directory: Path, *arguments: str, stdin: bytes = b"", **variables: str) -> Any:
     """The JSON document that a command writes."""
-    done = walytis(directory, *arguments, "--json", stdin=stdin)
+    done = walytis(directory, *arguments, "--json", stdin=stdin, **variables)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from walytis_core import Block, BlockId, Chain, Node
 from walytis_core.network import MemoryHub, MemoryNetwork
 
-WITHIN_S = 30.0
+WITHIN_S = float(os.environ.get("WALYTIS_TESTS_WITHIN_S", "30"))
 """Generous: a bound is for what never comes, on a machine however slow."""
 _LOOK_AGAIN_S = 0.01
 

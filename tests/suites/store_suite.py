@@ -366,6 +366,24 @@ class StoreSuite:
         assert chain.has_side(cids) == {cids[0], cids[2], cids[3]}
         assert chain.has_side([]) == set()
 
+    def test_what_is_held_under_a_cid(self, stores: list[Store], chain: ChainStore, dag: Dag) -> None:
+        """C42, C44: by which chains, and whether the layer that put it aside named its readers."""
+        store, (open_to_all, labelled, absent) = stores[0], (Cid.of(bytes([n]), RAW_PREFIX) for n in range(3))
+        chain.put_side(open_to_all, b"\0")
+        chain.put_side(labelled, b"\1", readers="devices")
+        for cid in (dag.genesis.id, open_to_all, labelled):
+            assert store.holding(cid) == [dag.genesis.id]
+        assert store.holding(absent) == []
+        assert store.holding(Cid(RAW_PREFIX + dag.genesis.id[4:])) == []  # the digest of a block, as another kind
+        assert chain.unlabelled_side(open_to_all) == b"\0"
+        assert chain.unlabelled_side(labelled) is None
+        assert chain.unlabelled_side(absent) is None
+        chain.put_side(labelled, b"\1")
+        assert chain.unlabelled_side(labelled) == b"\1"
+        store.delete_chain(dag.genesis.id)
+        assert store.holding(dag.genesis.id) == []
+        assert store.holding(open_to_all) == []
+
     def test_small_values_by_prefix(self, stores: list[Store], chain: ChainStore, dag: Dag) -> None:
         store = stores[0]
         for target in (store, chain):

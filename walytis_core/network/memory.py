@@ -16,14 +16,16 @@ from typing import NamedTuple
 
 import trio
 
+from walytis_core.cid import Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network._errors import single_error
 from walytis_core.network._mailbox import Mailbox
+from walytis_core.network._memory_blocks import Ask, Blocks, Given
 from walytis_core.network._memory_hub import MemoryHub, Port
 from walytis_core.network._memory_stream import Credit, Data, End, MemoryStream, StreamKey
 from walytis_core.network._peer_id import peer_id_of
-from walytis_core.network.port import Connected, Gossip, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Give, Gossip, PeerId, Stream, StreamHandler
 
 __all__ = ["MemoryHub", "MemoryNetwork"]
 
@@ -77,6 +79,7 @@ class MemoryNetwork:
         self._hub = hub
         self._handlers: dict[str, StreamHandler] = {}
         self._watchers: list[Mailbox[tuple[PeerId, bool]]] = []
+        self._blocks = Blocks(self._send, hub.new_id)
         self._port: Port | None = None
         self._peer_id: PeerId = ""
         self._reset()
@@ -136,6 +139,19 @@ class MemoryNetwork:
         """Has `handler` called for each stream a peer opens for `protocol`."""
         self._handlers[protocol] = handler
 
+    def offer(self, give: Give) -> None:
+        """Has `give` called for each block that a peer asks for."""
+        self._blocks.give = give
+
+    @property
+    def copies(self) -> None:
+        """None: `offer` is enough."""
+
+    async def fetch(self, cid: Cid, peers: Sequence[PeerId] = ()) -> bytes:
+        """Fetches a block from these peers, or from any connected one."""
+        self._check_running()
+        return await self._blocks.fetch(cid, peers or self.connected())
+
     async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the first peer that is there."""
         self._check_running()
@@ -154,6 +170,10 @@ class MemoryNetwork:
         await trio.lowlevel.checkpoint()
         self._hub.unlink(self._peer_id, peer)
         self._peer_down(peer)
+
+    @property
+    def failure(self) -> None:
+        """None: shared memory does not fail."""
 
     def connected(self) -> Sequence[PeerId]:
         """The peers that are connected now."""
@@ -257,12 +277,10 @@ class MemoryNetwork:
                 self._make_room()
             case _Channels(joined, left):
                 self._peers[sender] = (self._peers[sender] | joined) - left
-            case _Open(key, protocol):
-                self._opened(sender, key, protocol)
-            case _Answer(key, accepted) if key in self._answers:
-                answered, answer = self._answers[key]
-                answer += [True] if accepted else []
-                answered.set()
+            case _Open() | _Answer():
+                self._opening(sender, event)
+            case Ask() | Given():
+                self._to_blocks(sender, event)
 
     def _linked(self, peer: PeerId, up: bool) -> None:
         if not up:
@@ -280,6 +298,7 @@ class MemoryNetwork:
         if self._peers.pop(peer, None) is None:
             return
         self._in_flight.pop(peer, None)
+        self._blocks.peer_gone(peer)
         self._make_room()
         for stream in [stream for stream in self._streams.values() if stream.peer == peer]:
             self._forget(stream)
@@ -299,6 +318,14 @@ class MemoryNetwork:
 
         stream = self._streams[key] = MemoryStream(key, peer, emit)
         return stream
+
+    def _opening(self, peer: PeerId, event: _Open | _Answer) -> None:
+        if isinstance(event, _Open):
+            self._opened(peer, event.key, event.protocol)
+        elif event.key in self._answers:
+            answered, answer = self._answers[event.key]
+            answer += [True] if event.accepted else []
+            answered.set()
 
     def _opened(self, peer: PeerId, key: StreamKey, protocol: str) -> None:
         handler = self._handlers.get(protocol)
@@ -328,6 +355,12 @@ class MemoryNetwork:
         self._streams.pop(stream.key, None)
         if stream.key in self._answers:
             self._answers[stream.key][0].set()
+
+    def _to_blocks(self, peer: PeerId, event: Ask | Given) -> None:
+        if isinstance(event, Ask):
+            self._nursery.start_soon(self._blocks.answer, peer, event)
+        else:
+            self._blocks.answered(peer, event)
 
     # --- gossip ---
 
@@ -371,6 +404,8 @@ class MemoryNetwork:
     def _stop(self) -> None:
         for stream in list(self._streams.values()):
             self._forget(stream)
+        for peer in self._peers:
+            self._blocks.peer_gone(peer)
         for inbox in self._inboxes.values():
             inbox.close()
         for watcher in self._watchers:

@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 import trio
 
+from walytis_core.cid import Cid
+from walytis_core.errors import UnavailableError
+
 PeerId = str
 """A transport's name for a peer, as text (for libp2p: base58 of the public key's multihash)."""
 
@@ -55,9 +58,40 @@ class Stream(Protocol):
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
+Give = Callable[[Cid], Awaitable[bytes | None]]
+"""Gives the bytes of a block to whoever asks for it by CID; None when there is nothing to give."""
+
+
+class Copies(Protocol):
+    """Where copies of blocks are kept for others, by someone else than this node: an IPFS daemon.
+
+    All methods raise `UnavailableError` when the daemon is away.
+    """
+
+    @property
+    def holder(self) -> str:
+        """Names the daemon: with another one, no copy is there yet."""
+        ...
+
+    async def put(self, blocks: Sequence[tuple[Cid, bytes]], *, label: str, pin: bool) -> None:
+        """Has copies kept: pinned under a label, so that the daemon never clears them away, or for as long as it likes."""
+        ...
+
+    async def is_pinned(self, cid: Cid) -> bool:
+        """Whether a pinned copy of this block is there."""
+        ...
+
+    async def unpin(self, cids: Sequence[Cid]) -> None:
+        """Takes the pins of copies away; those that are not pinned are passed over."""
+        ...
+
+    async def unpin_all(self, label: str) -> None:
+        """Takes away the pins of all copies that were pinned under this label."""
+        ...
+
 
 class Network(Protocol):
-    """A transport: peers, channels and streams. Adapters: `MemoryNetwork`, `Libp2pNetwork`."""
+    """A transport: peers, channels, streams and blocks by CID. Adapters: `MemoryNetwork`, `Libp2pNetwork`, `KuboNetwork`."""
 
     @property
     def peer_id(self) -> PeerId:
@@ -93,6 +127,28 @@ class Network(Protocol):
         """
         ...
 
+    def offer(self, give: Give) -> None:
+        """Says who gives the blocks that anyone may fetch from this node by CID. Called before `running`.
+
+        `give` is called in the loop, for each block that a peer asks for; a transport with `copies` never calls it.
+        """
+        ...
+
+    @property
+    def copies(self) -> Copies | None:
+        """Where copies have to be put so that others can fetch them; None where `offer` is enough."""
+        ...
+
+    async def fetch(self, cid: Cid, peers: Sequence[PeerId] = ()) -> bytes:
+        """Fetches a block by CID: from these peers, or from any connected one; at most `Limits.leaf_bytes`.
+
+        What comes is checked against the CID.
+
+        Raises:
+            UnavailableError: Nobody who is connected gives it in time (`Limits.fetch_wait_s`).
+        """
+        ...
+
     async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the peer at any of these addresses, tried in order; at once when connected already.
 
@@ -111,6 +167,11 @@ class Network(Protocol):
         """The peers that are connected now."""
         ...
 
+    @property
+    def failure(self) -> UnavailableError | None:
+        """Why nobody can be reached for now, though it is running; None while all is well."""
+        ...
+
     def watch(self) -> trio.MemoryReceiveChannel[tuple[PeerId, bool]]:
         """A channel that yields `(peer, True)` when a peer connects and `(peer, False)` when it is gone."""
         ...
@@ -121,6 +182,9 @@ class Network(Protocol):
 
     async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream to a connected peer.
+
+        Where the transport cannot tell at once that the peer does not speak `protocol`, the stream ends with its first
+        byte unread.
 
         Raises:
             UnavailableError: Not connected, or the peer does not speak `protocol`.

@@ -186,6 +186,7 @@ class MemoryChain(MemoryHeld):
         self._cursors: dict[str, int] = {}
         self._rejected: dict[str, dict[int, str]] = {}
         self._side: dict[bytes, bytes] = {}
+        self._labelled: set[bytes] = set()
         self._values: dict[str, bytes] = {}
         self._id = genesis.id
         self._insert(genesis)
@@ -273,10 +274,17 @@ class MemoryChain(MemoryHeld):
     def put_side(self, cid: Cid, data: bytes, readers: str = "") -> None:
         """Keeps bytes under their CID."""
         self._side[cid] = data
+        self._labelled.discard(cid)
+        if readers:
+            self._labelled.add(cid)
 
     def side(self, cid: Cid) -> bytes | None:
         """Bytes of the side store, or None."""
         return self._side.get(cid)
+
+    def unlabelled_side(self, cid: Cid) -> bytes | None:
+        """Bytes of the side store whose owner layer named no readers, or None."""
+        return None if cid in self._labelled else self._side.get(cid)
 
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
@@ -375,6 +383,10 @@ class MemoryStore:
         if id not in self._chains:
             raise NotFoundError(f"there is no chain {id} here")
         return self._chains[id]
+
+    def holding(self, cid: Cid) -> list[BlockId]:
+        """The chains that hold this as a member or in their side store."""
+        return [id for id, chain in self._chains.items() if chain.known([cid]) or chain.has_side([cid])]
 
     def rename(self, id: BlockId, name: str) -> None:
         """Changes a chain's local name. Raises `NotFoundError`."""

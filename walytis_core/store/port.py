@@ -217,6 +217,10 @@ class ChainStore(Held, Protocol):
         """Bytes of the side store, or None."""
         ...
 
+    def unlabelled_side(self, cid: Cid) -> bytes | None:
+        """Bytes of the side store whose owner layer named no readers, or None."""
+        ...
+
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
         ...
@@ -295,6 +299,10 @@ class Store(Protocol):
 
     def chain(self, id: BlockId) -> ChainStore:
         """One chain. Raises `NotFoundError`."""
+        ...
+
+    def holding(self, cid: Cid) -> list[BlockId]:
+        """The chains that hold this as a member or in their side store. One query."""
         ...
 
     def rename(self, id: BlockId, name: str) -> None:

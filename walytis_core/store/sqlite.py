@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from walytis_core.block import Block
-from walytis_core.cid import DAG_CBOR_PREFIX, BlockId
+from walytis_core.cid import DAG_CBOR_PREFIX, BlockId, Cid
 from walytis_core.errors import LocalError, NotFoundError, StorageError
 from walytis_core.store import purge, schema, verification
 from walytis_core.store.batch import Batch
@@ -25,6 +25,12 @@ from walytis_core.store.tables import AFTER_ANY, ChainTables
 
 _COUNT_EVERY: Final = 256
 """Blocks after which a chain's count is written; what came since is counted at opening."""
+_HOLDING: Final = """
+    SELECT id FROM chains c WHERE id IS NOT NULL AND (
+        EXISTS (SELECT 1 FROM blocks b INDEXED BY blocks_by_id WHERE b.chain = c.key AND b.id = ?)
+        OR EXISTS (SELECT 1 FROM side s WHERE s.chain = c.key AND s.cid = ?)
+    )
+"""
 
 
 class SqliteChain(SqliteHeld, ChainTables):
@@ -218,6 +224,11 @@ class SqliteStore:
                     raise NotFoundError(f"there is no chain {id} here")
                 self._chains[id] = SqliteChain(self._shared, rows[0])
             return self._chains[id]
+
+    def holding(self, cid: Cid) -> list[BlockId]:
+        """The chains that hold this as a member or in their side store: a look into two indexes for each chain."""
+        digest = cid[len(DAG_CBOR_PREFIX) :] if cid.startswith(DAG_CBOR_PREFIX) else None
+        return [to_id(id) for (id,) in self._database.read(_HOLDING, (digest, cid))]
 
     def rename(self, id: BlockId, name: str) -> None:
         """Changes a chain's local name. Raises `NotFoundError`."""

@@ -89,6 +89,12 @@ class ChainTables:
         rows = self._tables.read("SELECT data FROM side WHERE chain = ? AND cid = ?", (self._chain, cid))
         return rows[0][0] if rows else None
 
+    def unlabelled_side(self, cid: Cid) -> bytes | None:
+        """Bytes of the side store whose owner layer named no readers, or None."""
+        sql = "SELECT data FROM side WHERE chain = ? AND cid = ? AND readers = ''"
+        rows = self._tables.read(sql, (self._chain, cid))
+        return rows[0][0] if rows else None
+
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
         held: set[Cid] = set()

@@ -3,9 +3,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from frontends.failures import FailedError
-from frontends.options import moment, seconds
+from frontends.options import KUBO, Kubo, moment, seconds
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -33,3 +35,36 @@ def test_moments():
 def test_what_is_no_moment(text):
     with pytest.raises(FailedError):
         moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "said"),
+    [
+        ([], None, "None"),
+        ([], "", "None"),
+        ([], "http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ([], "http://me:secret@127.0.0.1:1", "http://me:secret@127.0.0.1:1"),
+        (["--kubo", "http://127.0.0.1:2"], "http://127.0.0.1:1", "http://127.0.0.1:2"),
+    ],
+)
+def test_a_daemon_is_named_by_an_option_or_the_environment(arguments, variable, said):
+    done = CliRunner().invoke(_takes_a_daemon(), arguments, env={KUBO: variable})
+    assert (done.exit_code, done.output) == (0, said + "\n")
+
+
+def test_a_password_is_no_option():
+    """C47: other users of the machine can read the options of a program."""
+    done = CliRunner().invoke(_takes_a_daemon(), ["--kubo", "http://me:secret@127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert KUBO in done.output
+    assert "secret" not in done.output
+
+
+def _takes_a_daemon() -> typer.Typer:
+    app = typer.Typer(rich_markup_mode=None)
+
+    @app.command()
+    def command(kubo: Kubo = None) -> None:
+        typer.echo(str(kubo))
+
+    return app

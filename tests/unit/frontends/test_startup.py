@@ -31,7 +31,9 @@ def loaded_by(tmp_path, *arguments: str) -> set[str]:
     return set(done.stderr.rpartition("loaded ")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["log", "--help"], ["list"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["log", "--help"], ["list"], ["nonsense"], ["run", "--kubo", "http://a:b@c"]]
+)
 def test_help_and_mistakes_load_nothing_heavy(tmp_path, arguments):
     """C47: the command's import does nothing, either."""
     assert loaded_by(tmp_path, *arguments) == set()

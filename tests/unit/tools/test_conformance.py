@@ -57,8 +57,7 @@ def test_a_line_that_stands_twice_or_nowhere_is_an_error():
 def test_our_page_holds_every_line_of_the_core():
     lines = conformance.read_lines(conformance.LINES.read_text(encoding="utf-8"))
     assert sorted(line.id for line in lines) == [f"C{number:02}" for number in range(1, 53)]
-    assert {line.id for line in lines if line.whole} == {"C44", "C45"}
-    assert {line.id for line in lines if line.later and not line.whole} == {"C37", "C43", "C50"}
+    assert [line.id for line in lines if line.later] == []
 
 
 def test_a_run_is_judged_line_by_line(tmp_path: Path):
@@ -78,6 +77,8 @@ def test_a_run_is_judged_line_by_line(tmp_path: Path):
         "@pytest.mark.skip\n"
         "def test_four():\n"
         "    'A05: never runs'\n"
+        "def test_five(kubo):\n"
+        "    'A01, A07: no daemon where there is no program'\n"
         "def test_unnamed(): assert False\n",
         encoding="utf-8",
     )
@@ -86,12 +87,12 @@ def test_a_run_is_judged_line_by_line(tmp_path: Path):
     subprocess.run(
         [*command, f"--junit-xml={junit}", str(tmp_path)],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(conformance.ROOT), "PATH": ""},
+        env={"PYTHONPATH": str(conformance.ROOT), "PATH": "", "WALYTIS_KUBO_BINARY": str(tmp_path / "none")},
         check=False,
         capture_output=True,
     )
     outcomes = conformance.read_outcomes([junit])
-    lines = [*conformance.read_lines(PAGE), conformance.Line("A05", "skipped"), conformance.Line("A06", "untested")]
+    lines = [*conformance.read_lines(PAGE), *(conformance.Line(f"A{number:02}", "more") for number in (5, 6, 7))]
     verdicts = {line.id: conformance.judge(line, outcomes.get(line.id, ())) for line in lines}
     assert verdicts == {
         "A01": "passed",
@@ -100,9 +101,12 @@ def test_a_run_is_judged_line_by_line(tmp_path: Path):
         "A04": "later",
         "A05": "skipped",
         "A06": "none",
+        "A07": "no Kubo",
     }
-    assert [len(outcomes[line]) for line in ("A01", "A02", "A05")] == [1, 2, 1]
+    assert [len(outcomes[line]) for line in ("A01", "A02", "A05")] == [2, 2, 1]
     assert conformance.unmet(lines, outcomes) == ["A02", "A03", "A05", "A06"]
+    assert conformance.without_kubo(outcomes) == ["A01", "A07"]
     printed = conformance.table(lines, outcomes)
     assert "failed: test_made_up.test_two[0]" in printed
     assert "not yet: half of it." in printed
+    assert printed.count("without a Kubo daemon: 1 tests skipped") == 2

@@ -234,7 +234,7 @@ class GossipService(Pubsub):
         py-libp2p starts a task for each, without bound, and an error in one of them (a garbled key is enough) stops
         the service.
         """
-        peer, messages = stream.muxed_conn.peer_id, Prefixed(stream, self.max_inbound_rpc_size)
+        peer, messages = stream.muxed_conn.peer_id, Prefixed(muxed(stream).read, self.max_inbound_rpc_size)
         while True:
             rpc = rpc_pb2.RPC()
             rpc.ParseFromString(await messages.next())

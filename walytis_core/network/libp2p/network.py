@@ -7,18 +7,20 @@ goes when the peer goes. py-libp2p is loaded only when a network starts (see `__
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import trio
 
+from walytis_core.cid import Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network._errors import single_error
 from walytis_core.network._mailbox import Mailbox
 from walytis_core.network.libp2p.ports import is_free, resumed
-from walytis_core.network.port import Connected, Gossip, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Give, Gossip, PeerId, Stream, StreamHandler
 
 if TYPE_CHECKING:
     from walytis_core.network.libp2p.running import RunningHost
@@ -35,21 +37,31 @@ class Libp2pNetwork:
     Args:
         listen: Multiaddresses to listen on; port 0 takes a free one. Empty: others cannot dial this node.
         dial_wait_s: How long one address may take to answer.
+        mdns: Whether to announce this node on the local network, and to dial the libp2p nodes found there. Tells whoever
+            is on it the peer id and the private addresses; see `docs/guides/networking.md`.
 
     Raises:
-        InvalidInputError: `listen` is no list of TCP multiaddresses.
+        InvalidInputError: `listen` is no list of TCP multiaddresses, or holds none that mDNS could announce.
 
     Example:
         >>> network = Libp2pNetwork(listen=["/ip4/127.0.0.1/tcp/0"])
     """
 
-    def __init__(self, *, listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",), dial_wait_s: float = 5.0) -> None:
+    def __init__(
+        self, *, listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",), dial_wait_s: float = 5.0, mdns: bool = False
+    ) -> None:
         self._listen = _to_listen_on(listen)
+        if mdns and all(_is_loopback(address) for address in self._listen):
+            raise InvalidInputError(
+                "mDNS needs an address that others on the network can dial.", hint="Listen on /ip4/0.0.0.0/tcp/4711."
+            )
+        self._mdns = mdns
         self._before: Sequence[str] = ()
         self._dial_wait_s = dial_wait_s
         self._handlers: dict[str, StreamHandler] = {}
         self._inboxes: dict[str, Mailbox[Gossip]] = {}
         self._watchers: list[Mailbox[tuple[PeerId, bool]]] = []
+        self._give: Give | None = None
         self._run: RunningHost | None = None
         self._peer_id: PeerId = ""
 
@@ -77,23 +89,43 @@ class Libp2pNetwork:
 
         if self._run is not None:
             raise InvalidInputError("This network is running already.")
-        run = RunningHost(seed, deliver=self._deliver, tell=self._tell)
+        run = RunningHost(seed, deliver=self._deliver, tell=self._tell, give=self._give)
         try:
             with single_error():
                 async with run.listening(resumed(self._listen, self._before, is_free)):
                     self._run, self._peer_id = run, run.peer_id
                     for protocol, handler in self._handlers.items():
                         run.serve(protocol, handler)
-                    yield
+                    async with self._discovering():
+                        yield
         finally:
             self._run = None
             self._close_boxes()
+
+    def _discovering(self) -> AbstractAsyncContextManager[None]:
+        if not self._mdns:
+            return nullcontext()
+        from walytis_core.network.libp2p.mdns import discovering  # noqa: PLC0415 - loads zeroconf: 0.1 s
+
+        return discovering(self._peer_id, self.addresses(), self.connected, self.connect)
 
     def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Has `handler` called for each stream a peer opens for `protocol`."""
         self._handlers[protocol] = handler
         if self._run is not None:
             self._run.serve(protocol, handler)
+
+    def offer(self, give: Give) -> None:
+        """Has `give` called for each block that a peer asks for."""
+        self._give = give
+
+    @property
+    def copies(self) -> None:
+        """None: `offer` is enough."""
+
+    async def fetch(self, cid: Cid, peers: Sequence[PeerId] = ()) -> bytes:
+        """Fetches a block from these peers, or from any connected one that speaks bitswap."""
+        return await self._running().bitswap.fetch(cid, peers)
 
     async def connect(self, addresses: Sequence[str]) -> Connected:
         """Connects to the peer at the first address that answers, each within `dial_wait_s`."""
@@ -102,6 +134,10 @@ class Libp2pNetwork:
     async def disconnect(self, peer: PeerId) -> None:
         """Drops the connections to `peer`."""
         await self._running().disconnect(peer)
+
+    @property
+    def failure(self) -> None:
+        """None: once it runs, it does so until it is stopped."""
 
     def connected(self) -> Sequence[PeerId]:
         """The peers that are connected now."""
@@ -181,6 +217,10 @@ def _to_listen_on(addresses: Sequence[str]) -> tuple[str, ...]:
         if names[:2] not in (["ip4", "tcp"], ["ip6", "tcp"]) or names[2:] not in ([], ["p2p"]):
             raise _no_listening_on(address)
     return tuple(addresses)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.split("/")[2]).is_loopback
 
 
 def _no_listening_on(address: object) -> InvalidInputError:

@@ -23,35 +23,41 @@ from multiaddr import Multiaddr
 
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.network.libp2p._foreign import foreign_errors, parse_peer
+from walytis_core.network.libp2p.bitswap import PROTOCOLS as BITSWAP
+from walytis_core.network.libp2p.bitswap import Bitswap
 from walytis_core.network.libp2p.gossip import build_gossip
 from walytis_core.network.libp2p.host import build_host, forget_peer, listening_addresses
+from walytis_core.network.libp2p.multiaddresses import parse_address, peer_of, told_by
 from walytis_core.network.libp2p.stream import Libp2pStream
 from walytis_core.network.libp2p.yamux import Muxer
-from walytis_core.network.port import Connected, PeerId, Stream, StreamHandler
+from walytis_core.network.port import Connected, Give, PeerId, Stream, StreamHandler
 
 __all__ = ["RunningHost"]
 
 MAX_DIALLED = 8  # addresses tried in one `connect`
 MAX_KNOWN = 16  # addresses of a peer that are passed on
-MAX_ADDRESS_CHARS = 256
 STOP_WAIT_S = 4.0
 
 Tell = Callable[[PeerId, bool], None]
 
 
 class RunningHost:
-    """A host with its gossip.
+    """A host with its gossip and its bitswap.
 
     Args:
         seed: The seed of the node key.
         deliver: Takes each gossip message as (channel, publisher, data).
         tell: Takes each peer that comes (True) or goes (False).
+        give: Gives blocks to whoever asks for them; None: there are none to give.
     """
 
-    def __init__(self, seed: bytes, *, deliver: Callable[[str, PeerId, bytes], None], tell: Tell) -> None:
+    def __init__(
+        self, seed: bytes, *, deliver: Callable[[str, PeerId, bytes], None], tell: Tell, give: Give | None
+    ) -> None:
         self._host = build_host(seed)
         self._swarm = cast(Swarm, self._host.get_network())
         self.gossip = build_gossip(self._host, lambda topic, peer, data: deliver(topic, str(peer), data))
+        self.bitswap = Bitswap(give, dial=self._open, connected=self.connected, is_connected=self._is_connected)
         self.peer_id: PeerId = str(self._host.get_id())
         self._tell = tell
         self._dialled: dict[ID, str] = {}
@@ -62,9 +68,12 @@ class RunningHost:
     @asynccontextmanager
     async def listening(self, addresses: Sequence[str]) -> AsyncIterator[None]:
         """Runs the host and its gossip for the length of the block."""
-        multiaddresses = [_parse(address) for address in addresses]
+        multiaddresses = [parse_address(address) for address in addresses]
         await _check_ports(multiaddresses)
         async with trio.open_nursery() as self._handling, trio.open_nursery() as services:
+            self.bitswap.nursery = self._handling
+            for protocol in BITSWAP:
+                self.serve(protocol, self.bitswap.handle)
             services.start_soon(self._stop_when_cancelled)
             await services.start(self._run, multiaddresses)
             try:
@@ -134,8 +143,8 @@ class RunningHost:
         last: Exception | None = None
         for address in addresses[:MAX_DIALLED]:
             try:
-                target = _parse(address)
-                peer = _peer_of(target)
+                target = parse_address(address)
+                peer = peer_of(target)
                 if peer == self._host.get_id():
                     raise InvalidInputError("This is our own address.")
                 if self._swarm.get_connections(peer):
@@ -164,6 +173,11 @@ class RunningHost:
         """The peers with a connection."""
         return [str(peer) for peer in self._there if self._swarm.get_connections(peer)]
 
+    def _is_connected(self, peer: PeerId) -> bool:
+        with suppress(UnavailableError):
+            return bool(self._swarm.get_connections(parse_peer(peer)))
+        return False
+
     def known_addresses(self, peer: PeerId) -> Sequence[str]:
         """Where a connected peer listens, as far as known; the address that worked comes first."""
         with suppress(UnavailableError):
@@ -179,16 +193,19 @@ class RunningHost:
             told = self._host.get_peerstore().addrs(peer)
         except PeerStoreError:
             return []  # it said nothing yet
-        texts = (_text_of(address, str(peer)) for address in told[:MAX_KNOWN])
+        texts = (told_by(str(peer), address) for address in told[:MAX_KNOWN])
         return [text for text in texts if text is not None]
 
     async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
         """Opens a stream over a connection that is there."""
+        return await self._open(peer, [protocol])
+
+    async def _open(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
         target = parse_peer(peer)
         if not self._swarm.get_connections(target):
             raise UnavailableError("The peer is not connected.")
         with foreign_errors("The peer is gone or does not speak this protocol."):  # `new_stream` resets what failed
-            return Libp2pStream(await self._host.new_stream(target, [TProtocol(protocol)]))
+            return Libp2pStream(await self._host.new_stream(target, list(map(TProtocol, protocols))))
 
     def _came(self, peer: ID) -> None:
         for connection in self._swarm.get_connections(peer)[:-1]:
@@ -200,7 +217,9 @@ class RunningHost:
     def _went(self, peer: ID) -> None:
         if self._swarm.get_connections(peer):
             self.gossip.connection_lost(peer)
-        elif peer in self._there:
+            return
+        self.bitswap.peer_gone(str(peer))
+        if peer in self._there:
             self._there.remove(peer)
             self._dialled.pop(peer, None)
             self._tell(str(peer), False)
@@ -247,44 +266,3 @@ async def _check_ports(addresses: Sequence[Multiaddr]) -> None:
                 await probe.bind((host, int(address.value_for_protocol("tcp"))))
             except OSError as error:
                 raise UnavailableError(f"The node cannot listen on {address}.", hint="Choose another port.") from error
-
-
-def _parse(address: str) -> Multiaddr:
-    if len(address) > MAX_ADDRESS_CHARS:
-        raise InvalidInputError(f"An address has at most {MAX_ADDRESS_CHARS} characters.")
-    try:
-        parsed = Multiaddr(address)
-        if _is_tcp(parsed):
-            return parsed
-    except Exception as error:  # an address may be a stranger's, and its codecs raise what they like
-        raise InvalidInputError("This is not a multiaddress.") from error
-    raise InvalidInputError("Only /ip4, /ip6 and /dns addresses with /tcp are spoken here.")
-
-
-def _is_tcp(address: Multiaddr) -> bool:
-    names = [protocol.name for protocol in address.protocols()]
-    return names in (["ip4", "tcp"], ["ip6", "tcp"]) or (
-        len(names) == 3 and names[0] in {"ip4", "ip6", "dns", "dns4", "dns6"} and names[1:] == ["tcp", "p2p"]
-    )
-
-
-def _peer_of(address: Multiaddr) -> ID:
-    try:
-        return ID.from_base58(str(address.value_for_protocol("p2p")))
-    except Exception as error:  # as in `_parse`
-        raise InvalidInputError("An address to dial ends in /p2p/ and the peer id.") from error
-
-
-def _text_of(address: Multiaddr, peer: PeerId) -> str | None:
-    """An address that a peer told, as text with its peer id; None when it is garbage or not to be dialled.
-
-    py-libp2p keeps the bytes as they came: each use of one may raise.
-    """
-    try:
-        if not _is_tcp(address):
-            return None
-        text = str(address)
-        text = text if "/p2p/" in text else f"{text}/p2p/{peer}"
-        return text if _peer_of(_parse(text)) == ID.from_base58(peer) else None
-    except Exception:  # noqa: BLE001 - a stranger's bytes: the address is dropped, whatever its codecs raise
-        return None

@@ -5,6 +5,7 @@ Reads and writes go straight to our muxer: py-libp2p's layer above it takes a lo
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
@@ -74,20 +75,25 @@ class Libp2pStream:
 
 
 class Prefixed:
-    """Messages with their length before them, as gossipsub writes them; read as they come, not byte by byte.
+    """Messages with their length before them, as gossipsub and bitswap write them; read as they come, not byte by byte.
 
     Args:
-        stream: The stream to read.
+        read: Gives what has come of a stream; raises at its end.
         max_bytes: The longest message that is taken.
     """
 
-    def __init__(self, stream: INetStream, max_bytes: int) -> None:
-        self._muxed = muxed(stream)
+    def __init__(self, read: Callable[[], Awaitable[bytes]], max_bytes: int) -> None:
+        self._read = read
         self._max_bytes = max_bytes
         self._waiting = bytearray()
 
+    async def begun(self) -> None:
+        """Waits until the next message has begun to come."""
+        if not self._waiting:
+            self._waiting += await self._read()
+
     async def next(self) -> bytes:
-        """The next message; raises an error of the muxer at the end, and `ValueError` when it is too long."""
+        """The next message; raises what reading raises at the end, and `ValueError` when it is too long."""
         has_waited = False
         while True:
             start, size = self._head()
@@ -97,7 +103,7 @@ class Prefixed:
                 if not has_waited:  # many that came at once do not keep the loop from others
                     await trio.lowlevel.checkpoint()
                 return message
-            self._waiting += await self._muxed.read()
+            self._waiting += await self._read()
             has_waited = True
 
     def _head(self) -> tuple[int, int]:

@@ -8,8 +8,21 @@ import pytest
 import trio
 import trio.testing
 
-from tests.suites.network_suite import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, NetworkSuite, echo, read_all, until
+from tests.suites.network_suite import (
+    ALICE,
+    BOB,
+    CAROL,
+    CHANNEL,
+    PROTOCOL,
+    NetworkSuite,
+    blocks_of,
+    echo,
+    read_all,
+    until,
+)
+from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
+from walytis_core.limits import Limits
 from walytis_core.network import Gossip, MemoryHub, MemoryNetwork, Network, Stream, Weather, memory
 
 
@@ -170,6 +183,44 @@ def test_a_partition_breaks_links_and_heals() -> None:
                 await alice.connect(bob.addresses())
             hub.heal()
             await alice.connect(bob.addresses())
+
+    virtually(test)
+
+
+def test_a_fetch_in_virtual_time() -> None:
+    """C43: it feels the latency, is ended by a partition, and waits for a peer that looks for ever as long as it may."""
+    hub = MemoryHub(Weather(3, latency_s=1.0, loss=0.5))
+    blocks = blocks_of([(RAW_PREFIX, 300)])
+    (there,) = blocks
+
+    async def give(cid: Cid) -> bytes | None:
+        if cid != there:
+            await trio.sleep_forever()
+        return blocks[cid]
+
+    async def test() -> None:
+        alice, bob = MemoryNetwork(hub), MemoryNetwork(hub)
+        bob.offer(give)
+        async with alice.running(ALICE), bob.running(BOB):
+            await alice.connect(bob.addresses())
+            start = trio.current_time()
+            assert await alice.fetch(there) == blocks[there]
+            assert trio.current_time() == start + 2
+            with pytest.raises(UnavailableError):
+                await alice.fetch(Cid.of(b"slow"))
+            assert trio.current_time() == start + 2 + Limits.fetch_wait_s
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refused, alice)
+                await trio.sleep(3)
+                hub.split([alice.peer_id])
+            assert trio.current_time() < start + 6 + Limits.fetch_wait_s
+            hub.heal()
+            await alice.connect(bob.addresses())
+            assert await alice.fetch(there) == blocks[there]
+
+    async def refused(network: MemoryNetwork) -> None:
+        with pytest.raises(UnavailableError):
+            await network.fetch(Cid.of(b"slow"))
 
     virtually(test)
 

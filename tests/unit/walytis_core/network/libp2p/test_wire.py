@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 import trio
 import trio.testing
-from libp2p.abc import INetStream, ISecureConn
+from libp2p.abc import ISecureConn
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 from libp2p.utils import encode_varint_prefixed
 from noise.connection import NoiseConnection  # type: ignore[import-untyped]
@@ -114,7 +114,7 @@ def prefixed(data: bytes, step: int, max_bytes: int) -> Prefixed:
             raise MuxedStreamEOF
         return chunks.pop(0)
 
-    return Prefixed(cast(INetStream, SimpleNamespace(muxed_stream=SimpleNamespace(read=read))), max_bytes)
+    return Prefixed(read, max_bytes)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 200, 100_000])

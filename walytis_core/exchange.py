@@ -1,0 +1,131 @@
+"""Blocks of public chains by CID: what anyone may fetch from this node, and what it fetches from anyone.
+
+Invariants: only chains that everyone may read are given from, and of their side stores only what bears no label of readers;
+what comes is checked against its CID, and goes the way of every block. Which of a chain's peers holds what is not asked here
+(`missing.py`, `fetching.py`): this is where one looks when none of them has it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import ClosedError, NotFoundError, StorageError, UnavailableError
+from walytis_core.events import Came
+from walytis_core.messages import Why
+from walytis_core.policy import EVERYONE
+from walytis_core.screening import screen
+from walytis_core.shared import Shared
+from walytis_core.store.port import Store
+
+if TYPE_CHECKING:
+    from walytis_core.chain import Chain
+
+_log = logging.getLogger(__name__)
+_AT_ONCE: Final = 8
+"""Blocks fetched at the same time."""
+_REPAIR_S: Final = 30.0
+"""How often blocks that are damaged here are looked for."""
+_REPAIRED_AT_ONCE: Final = 64
+
+
+class Exchange:
+    """The public chains of a node, by CID.
+
+    Args:
+        store: Holds them.
+        shared: The transport and the threads.
+    """
+
+    def __init__(self, store: Store, shared: Shared) -> None:
+        self._store = store
+        self._shared = shared
+        self._chains: dict[BlockId, Chain] = {}
+
+    def open(self, chain: Chain) -> None:
+        """A chain is there; one that not everyone may read is never offered. From any thread."""
+        if chain.policy.readers == EVERYONE:
+            self._chains[chain.id] = chain
+
+    def forget(self, id: BlockId) -> None:
+        """A chain is gone. From any thread."""
+        self._chains.pop(id, None)
+
+    def __contains__(self, id: BlockId) -> bool:
+        return id in self._chains
+
+    def chains(self) -> Sequence[Chain]:
+        """The public chains."""
+        return tuple(self._chains.copy().values())
+
+    # --- giving --------------------------------------------------------------------------------------------------
+
+    async def give(self, cid: Cid) -> bytes | None:
+        """The bytes of a block or a piece of content of a public chain; None where there is none."""
+        return await self._shared.workers.run(partial(self._read, cid)) if self._chains else None
+
+    def _read(self, cid: Cid) -> bytes | None:
+        for id in self._store.holding(cid):
+            chain = self._chains.get(id)
+            if chain is None:
+                continue
+            try:
+                data = chain.tables.encoded([cid]).get(cid) or chain.tables.unlabelled_side(cid)
+            except NotFoundError:  # it was deleted meanwhile
+                continue
+            if data is not None and Cid.of(data, bytes(cid[:4])) == cid:
+                return data
+        return None
+
+    # --- fetching ------------------------------------------------------------------------------------------------
+
+    async def fetch_content(self, chain: Chain, cids: Sequence[Cid]) -> None:
+        """Fetches pieces of a public chain's content from anyone who is connected.
+
+        Raises:
+            UnavailableError: The chain is not public, or nobody has one of them.
+        """
+        if chain.id not in self:
+            raise UnavailableError("nobody who is online has this content")
+        turn = trio.CapacityLimiter(_AT_ONCE)
+        lacking: list[UnavailableError] = []
+
+        async def get(cid: Cid) -> None:
+            async with turn:
+                if lacking:
+                    return
+                try:
+                    data = await self._shared.network.fetch(cid)
+                except UnavailableError as error:
+                    lacking.append(error)
+                    return
+                await self._shared.workers.run(partial(chain.tables.put_side, cid, data))
+
+        async with trio.open_nursery() as nursery:
+            for cid in cids:
+                nursery.start_soon(get, cid)
+        if lacking:
+            raise UnavailableError("nobody who is online has this content") from lacking[0]
+
+    async def repair(self) -> None:
+        """Fetches, now and then and for ever, the blocks of public chains that are damaged here."""
+        while True:
+            await trio.sleep(_REPAIR_S)
+            for chain in self.chains():
+                await self.repair_chain(chain)
+
+    async def repair_chain(self, chain: Chain) -> None:
+        """Fetches the blocks of one public chain that are damaged here, as far as they can be had now."""
+        workers, network = self._shared.workers, self._shared.network
+        try:
+            for id in (await workers.run(chain.tables.corrupt))[:_REPAIRED_AT_ONCE]:
+                encoded = await network.fetch(id)
+                came = Came(network.peer_id, Why.ASKED, screen([encoded], chain.engine.known), gossip=True)
+                await workers.run(partial(chain.engine.handle, came))
+        except (UnavailableError, NotFoundError, StorageError, ClosedError):
+            _log.debug("a damaged block of a public chain cannot be had now", exc_info=True)
