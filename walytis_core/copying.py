@@ -212,11 +212,16 @@ class Copying:
         return 0
 
     async def _copy_fetched(self, copies: Copies) -> None:
-        """Content that came after its block was copied."""
+        """Content that came after its block was copied; a node that is none is passed over."""
         cid, id = next(iter(self._fetched.items()))
         data = await self.exchange.give(cid)
-        if data is not None:
-            await copies.put([(cid, data)], label=_label(id), pin=False)
+        try:
+            if data is not None:
+                await copies.put([(cid, data)], label=_label(id), pin=False)
+        except UnavailableError:
+            if self.shared.network.failure is not None:
+                raise
+            _log.debug("the daemon does not take a piece of content", exc_info=True)
         self._fetched.pop(cid, None)
 
 
@@ -232,11 +237,20 @@ def _copies_of(chain: Chain, id: BlockId, encoded: bytes, author: bytes) -> Iter
         try:
             for piece in content.pieces(wanted, chain.tables.side):
                 data = chain.tables.unlabelled_side(piece.cid)
-                if data is not None and Cid.of(data, bytes(piece.cid[:4])) == piece.cid:
+                if data is not None and _is_sound(piece, data):
                     yield _Copy(piece.cid, data, is_own)
         except RemoteError:  # its author gave it a form that cannot be read
             _log.debug("long content of a public chain has no form", exc_info=True)
     yield _Copy(id, encoded, is_own)
+
+
+def _is_sound(piece: content.Piece, data: bytes) -> bool:
+    """Whether bytes are this piece: a daemon takes no page with a node in it that it cannot read."""
+    try:
+        content.check(piece, data)
+    except RemoteError:
+        return False
+    return True
 
 
 def _take(found: Iterator[_Copy]) -> list[_Copy]:

@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from tests.suites.nodes import join, until
 from walytis_core import Node
-from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import UnavailableError
+from walytis_core.block import Content, Draft
+from walytis_core.cid import DAG_PB_PREFIX, BlockId, Cid
+from walytis_core.errors import UnavailableError, WalytisError
 from walytis_core.network import MemoryHub, MemoryNetwork
 
 LONG = Random(1).randbytes(1_000_000)
+
+
+NO_NODE = b"\xff" * 100  # no dag-pb
 
 
 class Daemon:
@@ -35,6 +41,8 @@ class Daemon:
 
     async def put(self, blocks: Sequence[tuple[Cid, bytes]], *, label: str, pin: bool) -> None:
         self.look()
+        if any(data == NO_NODE for _, data in blocks):
+            raise UnavailableError("a block that is none")
         self.puts += 1
         for cid, data in blocks:
             assert Cid.of(data, cid[:4]) == cid
@@ -120,6 +128,26 @@ def test_long_content_goes_with_its_block(tmp_path: Path) -> None:
         assert len(daemon.pins) == 2 + 5
         copy.drop_content(own)
         until(lambda: daemon.pins.keys() == {chain.id, own.id})
+
+
+def test_content_that_no_daemon_can_read_is_left_out(tmp_path: Path) -> None:
+    """C36: a writer links to bytes that are no node: its block and all others are copied; likewise when they are fetched later."""
+    hub, daemon = MemoryHub(), Daemon()
+    link = Cid.of(NO_NODE, DAG_PB_PREFIX)
+    with Node.in_memory(hub) as mallory, Node.open(tmp_path, network=Backed(hub, daemon)) as bob:
+        chain = mallory.create_chain("public", readers="everyone")
+        chain.tables.put_side(link, NO_NODE)
+        (bad,) = chain.engine.append([Draft(Content(link, 1_000_000))], chain.own_author)
+        copy = join(bob, chain)
+        copy.append(b"before")
+        until(lambda: len(daemon.blocks) == 3)
+        with pytest.raises(WalytisError):
+            copy.fetch(copy.block(bad.id)).result(20)
+        copy.tables.put_side(link, NO_NODE)
+        (own,) = copy.engine.append([Draft(Content(link, 1_000_000))], copy.own_author)
+        after = copy.append(b"after")
+        until(lambda: {own.id, after.id} <= daemon.pins.keys())
+        assert daemon.blocks.keys() == all_of(bob, chain.id)
 
 
 def test_a_daemon_that_was_away_gets_all(tmp_path: Path) -> None:

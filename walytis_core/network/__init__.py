@@ -1,6 +1,7 @@
 """Transports: the port that a node asks for, and the adapters that fill it.
 
-`Libp2pNetwork` is in `walytis_core.network.libp2p`: it is not imported here, so that who uses memory loads no libp2p.
+`Libp2pNetwork` is in `walytis_core.network.libp2p`, `KuboNetwork` in `walytis_core.network.kubo`: neither is imported here, so that
+who uses memory loads nothing else.
 """
 
 from walytis_core.network.memory import MemoryHub, MemoryNetwork

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from random import Random
 from typing import Any, Final, NamedTuple
 
 import trio
 
 from walytis_core.errors import UnavailableError
 from walytis_core.network.kubo.addresses import is_peer_id, peer_of, plain
-from walytis_core.network.kubo.rpc import Rpc
+from walytis_core.network.kubo.rpc import Rpc, RpcRefusedError
 from walytis_core.network.port import Connected, PeerId
 
 __all__ = ["Peers"]
@@ -24,9 +25,14 @@ __all__ = ["Peers"]
 MAX_DIALLED: Final = 8  # addresses tried in one `connect`
 MAX_KNOWN: Final = 16  # addresses of a peer that are passed on
 LOOK_WAIT_S: Final = 5.0
+_DROPS, _DROPPED_S = 5, 0.1  # tries to drop a connection, and the time after each until it is looked at
+_CROSSED_S: Final = (0.05, 0.25)  # a dial that crossed with the peer's own is tried again within this time
 _LOOK_BYTES: Final = 8 << 20
 _FRESH_S: Final = 300.0  # addresses of a peer are asked for again after so long
 _RETRY_S: Final = 2.0  # and sooner where none were known
+
+
+_jitter: Final = Random()  # noqa: S311 - spreads dials; nothing secret hangs on it
 
 
 class _Known(NamedTuple):
@@ -113,7 +119,14 @@ class Peers:
         raise UnavailableError("No peer answers at any of these addresses.") from last
 
     async def _dial(self, address: str, peer: PeerId, wait_s: float) -> Connected:
-        await self._rpc.call("swarm/connect", address, wait_s=wait_s)
+        try:
+            await self._rpc.call("swarm/connect", address, wait_s=wait_s)
+        except RpcRefusedError:  # where both dial at once from the ports they listen on, both may fail
+            await trio.sleep(_jitter.uniform(*_CROSSED_S))
+            await self.look()
+            if peer in self._there:
+                return Connected(peer, None)
+            await self._rpc.call("swarm/connect", address, wait_s=wait_s)
         await self.look()
         if peer not in self._there:
             raise UnavailableError("The peer is gone again.")
@@ -125,11 +138,16 @@ class Peers:
         return Connected(peer, address if is_this else None)
 
     async def disconnect(self, peer: PeerId) -> None:
-        """Has the daemon drop its connections to a peer."""
-        if is_peer_id(peer):
-            with suppress(UnavailableError):
+        """Has the daemon drop its connections to a peer; again where its gossip has at once dialled it anew."""
+        if not is_peer_id(peer):
+            return
+        with suppress(UnavailableError):
+            for _ in range(_DROPS):
                 await self._rpc.call("swarm/disconnect", f"/p2p/{peer}")
+                await trio.sleep(_DROPPED_S)
                 await self.look()
+                if peer not in self._there:
+                    return
 
     # --- their addresses ---------------------------------------------------------------------------------------------
 
