@@ -20,7 +20,7 @@ from libp2p.custom_types import TProtocol
 
 from tests.integration.test_network_libp2p import inside, run
 from tests.suites.kubo_daemon import Daemon
-from tests.suites.network_suite import ALICE, BOB, CAROL, blocks_of, until
+from tests.suites.networks import ALICE, BOB, CAROL, blocks_of, until
 from walytis_core import content
 from walytis_core.cid import DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, Cid
 from walytis_core.errors import UnavailableError

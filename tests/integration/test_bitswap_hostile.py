@@ -14,7 +14,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from tests.integration.test_bitswap import AT_ONCE_S, Embedded, embedded, nothing_left
 from tests.integration.test_network_libp2p import inside, run
-from tests.suites.network_suite import ALICE, BOB, CAROL, read_all, until
+from tests.suites.networks import ALICE, BOB, CAROL, read_all, until
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits

@@ -17,7 +17,7 @@ from tests.integration.test_kubo_bad_input import failure, run
 from tests.suites.bad_answers import PUBSUB_OFF, Answer, raw, refused, silent, text, told
 from tests.suites.bad_kubo import KuboBetween, ScriptedKubo
 from tests.suites.kubo_daemon import Daemon, free_port
-from tests.suites.network_suite import ALICE, BOB, CHANNEL
+from tests.suites.networks import ALICE, BOB, CHANNEL
 from tests.suites.nodes import assert_sound, join, payloads, until, until_same
 from walytis_core import Node, copying
 from walytis_core.errors import UnavailableError

@@ -35,7 +35,7 @@ from tests.suites.bad_answers import (
 )
 from tests.suites.bad_kubo import ScriptedKubo
 from tests.suites.kubo_daemon import free_port
-from tests.suites.network_suite import ALICE, BOB, BOUND_S, PROTOCOL, echo, until
+from tests.suites.networks import ALICE, BOB, BOUND_S, PROTOCOL, echo, until
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.network._peer_id import peer_id_of
 from walytis_core.network.kubo import KuboNetwork

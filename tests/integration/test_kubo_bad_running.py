@@ -33,7 +33,7 @@ from tests.suites.bad_answers import (
     told,
 )
 from tests.suites.bad_kubo import ScriptedKubo, message
-from tests.suites.network_suite import CHANNEL, PROTOCOL, until
+from tests.suites.networks import CHANNEL, PROTOCOL, until
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits

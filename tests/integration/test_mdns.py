@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.suites.command import COMMAND, WAIT_S, answer, environment, failure
 from tests.suites.kubo_daemon import Daemon, binary
 from tests.suites.lan import LISTEN, Machine, lan, missing, neighbour
-from tests.suites.network_suite import until as until_true
+from tests.suites.networks import until as until_true
 from tests.suites.nodes import WITHIN_S, assert_sound, ids, join, open_node, until
 from tools.conformance import ROOT
 from walytis_core import InvalidInputError, MemoryHub, UnavailableError

@@ -17,7 +17,7 @@ from libp2p.utils import encode_delim, encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from tests.integration.test_network_libp2p import inside, run, works
-from tests.suites.network_suite import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, echo, until
+from tests.suites.networks import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, echo, until
 from walytis_core.cid import Cid
 from walytis_core.errors import UnavailableError
 from walytis_core.network.libp2p import Libp2pNetwork

@@ -12,19 +12,8 @@ import pytest
 import trio
 
 from tests.suites.kubo_daemon import MISSING, Daemon, binary
-from tests.suites.network_suite import (
-    ALICE,
-    BOB,
-    BOUND_S,
-    CHANNEL,
-    PROTOCOL,
-    NetworkSuite,
-    blocks_of,
-    echo,
-    hear,
-    on_channel,
-    until,
-)
+from tests.suites.network_suite import NetworkSuite
+from tests.suites.networks import ALICE, BOB, BOUND_S, CHANNEL, PROTOCOL, blocks_of, echo, hear, on_channel, until
 from walytis_core.cid import DAG_CBOR_PREFIX, RAW_PREFIX
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits

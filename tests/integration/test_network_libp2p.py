@@ -22,20 +22,8 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 
-from tests.suites.network_suite import (
-    ALICE,
-    AT_ONCE_S,
-    BOB,
-    BOUND_S,
-    CAROL,
-    CHANNEL,
-    NOTICED_S,
-    PROTOCOL,
-    NetworkSuite,
-    echo,
-    hear,
-    until,
-)
+from tests.suites.network_suite import NetworkSuite
+from tests.suites.networks import ALICE, AT_ONCE_S, BOB, BOUND_S, CAROL, CHANNEL, NOTICED_S, PROTOCOL, echo, hear, until
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.network import Gossip, Network, Stream
 from walytis_core.network.libp2p import Libp2pNetwork, gossip

@@ -8,18 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.suites.network_suite import (
-    ALICE,
-    BOB,
-    CAROL,
-    CHANNEL,
-    PROTOCOL,
-    NetworkSuite,
-    blocks_of,
-    echo,
-    read_all,
-    until,
-)
+from tests.suites.network_suite import NetworkSuite
+from tests.suites.networks import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, blocks_of, echo, read_all, until
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
