@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 from walytis_core import cbor
-from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, Cid
+from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, Cid, varint
 from walytis_core.errors import InvalidInputError, RemoteError
 from walytis_core.limits import Limits
 
@@ -67,7 +67,7 @@ def write_header(roots: Sequence[Cid]) -> bytes:
             f"a CAR file has room for {Limits.max_section_bytes // (CID_BYTES + 5)} roots, and these are {len(roots)}",
             hint="Append blocks to the chain first: each makes one head of up to 64.",
         )
-    return _varint(len(header)) + header
+    return varint(len(header)) + header
 
 
 def write_section(cid: Cid, data: bytes) -> bytes:
@@ -76,16 +76,7 @@ def write_section(cid: Cid, data: bytes) -> bytes:
     >>> write_section(Cid.of(b"hi", RAW_PREFIX), b"hi")[:5].hex()
     '2601551220'
     """
-    return b"".join((_varint(CID_BYTES + len(data)), cid, data))
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return b"".join((varint(CID_BYTES + len(data)), cid, data))
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

@@ -64,3 +64,17 @@ class Cid(bytes):
 
 BlockId = Cid
 """The id of a block: the CID (dag-cbor) of its bytes."""
+
+
+def varint(number: int) -> bytes:
+    """An unsigned varint, as multiformats and protobuf write it (`multiformats/unsigned-varint`).
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 from walytis_core.block import Content
-from walytis_core.cid import CID_BYTES, DAG_PB_PREFIX, RAW_PREFIX, Cid
+from walytis_core.cid import CID_BYTES, DAG_PB_PREFIX, RAW_PREFIX, Cid, varint
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError, UnavailableError
 from walytis_core.limits import Limits
 
@@ -70,34 +70,25 @@ def _tree_bytes(size: int, level: int) -> int:
         return size
     capacity = _capacity(level - 1)
     full, rest = divmod(size, capacity)
-    total, data = 0, len(_FILE_HEAD + _varint(size))
+    total, data = 0, len(_FILE_HEAD + varint(size))
     for count, child in ((full, capacity), (int(rest > 0), rest)):
         if count:
             below = _tree_bytes(child, level - 1)
-            total += count * (below + _LINK_BYTES + len(_varint(below)))
-            data += count * (1 + len(_varint(child)))
-    return total + 1 + len(_varint(data)) + data
+            total += count * (below + _LINK_BYTES + len(varint(below)))
+            data += count * (1 + len(varint(child)))
+    return total + 1 + len(varint(data)) + data
 
 
 def _write_node(cids: Sequence[bytes], size: int, level: int) -> bytes:
     """The one dag-pb node of these children: links first, then the UnixFS data, as Kubo writes it."""
     sizes = _child_sizes(size, level)
-    tree_sizes = {child: _varint(_tree_bytes(child, level - 1)) for child in set(sizes)}
+    tree_sizes = {child: varint(_tree_bytes(child, level - 1)) for child in set(sizes)}
     links = []
     for cid, child in zip(cids, sizes, strict=True):
         link = _LINK_HEAD + cid + _LINK_NAME + b"\x18" + tree_sizes[child]
-        links.append(b"\x12" + _varint(len(link)) + link)
-    data = _FILE_HEAD + _varint(size) + b"".join(b"\x20" + _varint(child) for child in sizes)
-    return b"".join(links) + b"\x0a" + _varint(len(data)) + data
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+        links.append(b"\x12" + varint(len(link)) + link)
+    data = _FILE_HEAD + varint(size) + b"".join(b"\x20" + varint(child) for child in sizes)
+    return b"".join(links) + b"\x0a" + varint(len(data)) + data
 
 
 # --- building ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import ClosedError, NotFoundError, StorageError, UnavailableError
+from walytis_core.errors import ClosedError, NotFoundError, StorageError, UnavailableError, WalytisError
 from walytis_core.events import Came
 from walytis_core.messages import Why
 from walytis_core.policy import EVERYONE
@@ -66,8 +66,14 @@ class Exchange:
     # --- giving --------------------------------------------------------------------------------------------------
 
     async def give(self, cid: Cid) -> bytes | None:
-        """The bytes of a block or a piece of content of a public chain; None where there is none."""
-        return await self._shared.workers.run(partial(self._read, cid)) if self._chains else None
+        """The bytes of a block or a piece of content of a public chain; None where there is none, or the disk does not give it."""
+        if not self._chains:
+            return None
+        try:
+            return await self._shared.workers.run(partial(self._read, cid))
+        except (StorageError, ClosedError):
+            _log.debug("a block cannot be read", exc_info=True)
+            return None
 
     def _read(self, cid: Cid) -> bytes | None:
         for id in self._store.holding(cid):
@@ -89,28 +95,29 @@ class Exchange:
 
         Raises:
             UnavailableError: The chain is not public, or nobody has one of them.
+            StorageError: The disk does not take one.
         """
         if chain.id not in self:
             raise UnavailableError("nobody who is online has this content")
         turn = trio.CapacityLimiter(_AT_ONCE)
-        lacking: list[UnavailableError] = []
+        failed: list[WalytisError] = []
 
         async def get(cid: Cid) -> None:
             async with turn:
-                if lacking:
-                    return
-                try:
-                    data = await self._shared.network.fetch(cid)
-                except UnavailableError as error:
-                    lacking.append(error)
-                    return
-                await self._shared.workers.run(partial(chain.tables.put_side, cid, data))
+                if not failed:
+                    try:
+                        data = await self._shared.network.fetch(cid)
+                        await self._shared.workers.run(partial(chain.tables.put_side, cid, data))
+                    except WalytisError as error:
+                        failed.append(error)
 
         async with trio.open_nursery() as nursery:
             for cid in cids:
                 nursery.start_soon(get, cid)
-        if lacking:
-            raise UnavailableError("nobody who is online has this content") from lacking[0]
+        if failed and isinstance(failed[0], UnavailableError):
+            raise UnavailableError("nobody who is online has this content") from failed[0]
+        if failed:
+            raise failed[0]
 
     async def repair(self) -> None:
         """Fetches, now and then and for ever, the blocks of public chains that are damaged here."""

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from walytis_core import cbor
-from walytis_core.cid import BlockId
+from walytis_core.cid import BlockId, varint
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError, UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.seals import TAG_BYTES, ChainKeys, FrameOpener, FrameSealer, derive
@@ -346,12 +346,7 @@ def frame(data: bytes) -> bytes:
     """
     if not 0 < len(data) <= Limits.max_frame_bytes:
         raise InvalidInputError(f"a frame has 1 to {Limits.max_frame_bytes} bytes")
-    rest, head = len(data), bytearray()
-    while rest > 0x7F:
-        head.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    head.append(rest)
-    return bytes(head) + data
+    return varint(len(data)) + data
 
 
 class FrameReader:

@@ -14,7 +14,7 @@ import trio
 from tests.suites.nodes import join, open_node, until
 from walytis_core import Chain, Node
 from walytis_core.cid import RAW_PREFIX, Cid
-from walytis_core.errors import UnavailableError
+from walytis_core.errors import StorageError, UnavailableError
 from walytis_core.network import MemoryHub, MemoryNetwork
 
 SEED = bytes(range(32))
@@ -94,6 +94,22 @@ def test_spoilt_content_is_not_given() -> None:
         assert node._life.loop.call(lambda: exchange.give(cid)) == b"whole"
 
 
+def test_a_disk_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25, C36: who asks for a block gets none, and the node goes on."""
+    hub = MemoryHub()
+    with Node.in_memory(hub) as node:
+        chain = node.create_chain("public", readers="everyone")
+        block = chain.append(b"x")
+
+        def fails(_cid: Cid) -> list[Cid]:
+            raise StorageError("the disk image is malformed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(node._store, "holding", fails)
+            assert fetched(hub, node, block.id) is None
+        assert fetched(hub, node, block.id) == block.encoded
+
+
 def content_link(chain: Chain, data: bytes) -> Cid:
     block = chain.append(io.BytesIO(data))
     assert block.content is not None
@@ -115,6 +131,28 @@ def test_content_that_no_peer_of_the_chain_has_comes_from_anyone(tmp_path: Path)
         bob.connect(carol.addresses()).result(20)
         assert copy.fetch(copy.block(block.id)).result(20).payload == LONG
         assert copy.has_content(copy.block(block.id))
+
+
+def test_content_that_the_disk_does_not_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25, C50: the fetch fails with the disk's error; the node goes on, and a later fetch works."""
+    hub = MemoryHub()
+    with open_node(tmp_path / "a", hub) as alice, open_node(tmp_path / "b", hub) as bob, Node.in_memory(hub) as carol:
+        chain = alice.create_chain("public", readers="everyone")
+        block = chain.append(io.BytesIO(LONG))
+        chain.drop_content(block)
+        copy = join(bob, chain)
+        until(lambda: block.id in copy)
+        content_link(carol.create_chain("other", readers="everyone"), LONG)
+        bob.connect(carol.addresses()).result(20)
+
+        def full(_cid: Cid, _data: bytes) -> None:
+            raise StorageError("the disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(copy.tables, "put_side", full)
+            with pytest.raises(StorageError):
+                copy.fetch(copy.block(block.id)).result(20)
+        assert copy.fetch(copy.block(block.id)).result(20).payload == LONG
 
 
 def test_content_of_a_secret_chain_is_asked_of_nobody_else(tmp_path: Path) -> None:
