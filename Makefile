@@ -1,5 +1,7 @@
 # Each target makes .venv and installs what it needs from nothing; a second call is quick.
+# The lines that begin with a variable are part of `make help`:
 # PYTHON=/path/to/python3.12 chooses the interpreter of a new .venv; JOBS=4 the number of test processes.
+# WALYTIS_KUBO=required has tests that need an IPFS daemon fail where there is none; WALYTIS_KUBO_BINARY=/path/to/ipfs chooses it.
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,6 +16,7 @@ KUBO := build/kubo/ipfs
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@sed -n 's/^# \([A-Z_]*=\)/\1/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.frontends ## three real peers share a chain, on this machine, in a few seconds
 	@$(VENV)/bin/walytis demo

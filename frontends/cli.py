@@ -46,7 +46,7 @@ def _walytis(
 
 for _panel, _commands in (
     ("See it", (machine.demo, machine.doctor, machine.run)),
-    ("Chains", (chains.create, chains.list_chains, chains.status, chains.verify, chains.delete)),
+    ("Chains", (chains.create, chains.list_chains, chains.status, chains.verify, chains.rename, chains.delete)),
     ("Blocks", (blocks.append, blocks.log, blocks.show, blocks.graph, blocks.follow)),
     ("Sharing", (sharing.invite, sharing.join, sharing.invitations, sharing.revoke)),
     ("Files", (files.export_chain, files.import_chain)),

@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from frontends.calls import Call, perform
-from frontends.directory import private_folder, socket_path
+from frontends.directory import holds_node, private_folder, socket_path
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import Form
 from frontends.kubo import daemon_at, network_on, url_of
 from frontends.local_socket import LocalServer
 from frontends.telling import write_json
-from frontends.verbs import VERBS
+from frontends.verbs import UP, VERBS
 from walytis_core import InUseError, Node, WalytisError
 from walytis_core.network import Network
 from walytis_core.network.libp2p import Libp2pNetwork
 
 _LOOK_S: Final = 2.0  # how often it looks whether the node is alive, and its network
-_UP: Final = "up"
 
 
 class Daemon:
@@ -60,7 +59,7 @@ class Daemon:
             WalytisError: The directory cannot be opened, or the node ended by itself.
             FailedError: The socket cannot be made.
         """
-        kubo = None if self._kubo is None else daemon_at(self._kubo)
+        kubo = None if self._kubo is None else daemon_at(self._kubo, will_do=not holds_node(self._directory))
         with _signals() as woken, self._open() as node:
             server = LocalServer(socket_path(self._directory), lambda content: _call(node, content), self._answer)
             try:
@@ -109,7 +108,7 @@ def _call(node: Node, content: BinaryIO) -> Call:
 
 
 def _serve(node: Node, server: LocalServer, woken: socket.socket, *, as_json: bool) -> None:
-    network = _UP
+    network = UP
     with selectors.DefaultSelector() as selector:
         selector.register(server.listener, selectors.EVENT_READ)
         selector.register(woken, selectors.EVENT_READ)
@@ -173,7 +172,7 @@ def _say(event: Form, *, as_json: bool) -> None:
     if event["event"] == "stopped":
         sys.stdout.write("Stopped.\n")
     elif event["event"] == "network":
-        sys.stdout.write("Online again.\n" if event["network"] == _UP else f"Not online: {event['network']}\n")
+        sys.stdout.write("Online again.\n" if event["network"] == UP else f"Not online: {event['network']}\n")
     else:
         damaged = f" (and {event['damaged']} damaged)" * bool(event["damaged"])
         on = "Online"

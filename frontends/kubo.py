@@ -18,13 +18,14 @@ from walytis_core import UnavailableError
 from walytis_core.admission import JOIN_PROTOCOL
 from walytis_core.network.kubo import KuboNetwork
 from walytis_core.network.kubo.endpoint import Endpoint
-from walytis_core.network.kubo.preflight import Finding, examine
+from walytis_core.network.kubo.preflight import Finding, examine, require
 from walytis_core.network.kubo.rpc import Rpc
 from walytis_core.session import SYNC_PROTOCOL
 
 PEERS: Final = "peers"
 _PEERS_BYTES: Final = 16 << 20
 _VERSION_CHARS: Final = 64
+_OURS: Final = (SYNC_PROTOCOL, JOIN_PROTOCOL)  # which one node of a daemon serves
 _ONE_NODE: Final = Finding("one node", True, "The node of this directory runs on it.")
 
 
@@ -42,16 +43,22 @@ def url_of(url: str) -> str:
     return Endpoint.parse(url, _token()).url
 
 
-def daemon_at(url: str) -> Form:
+def daemon_at(url: str, *, will_do: bool) -> Form:
     """Where a daemon's RPC is, and its version.
 
+    Args:
+        url: Where its RPC is.
+        will_do: Whether to look at all that a new node needs of it, too: also that it serves no other one.
+
     Raises:
-        UnavailableError: It is away.
+        UnavailableError: It is away, or will not do.
     """
     endpoint = Endpoint.parse(url, _token())
 
     async def ask() -> Form:
         async with Rpc(endpoint) as rpc:
+            if will_do:
+                await require(rpc, _OURS)
             return await rpc.ask("version")
 
     version = filter(str.isprintable, str(trio.run(ask).get("Version"))[:_VERSION_CHARS])
@@ -69,7 +76,7 @@ def findings_of(url: str, *, is_ours: bool) -> Sequence[Finding]:
 
     async def look() -> list[Finding]:
         async with Rpc(endpoint) as rpc:
-            findings = await examine(rpc, () if is_ours else (SYNC_PROTOCOL, JOIN_PROTOCOL))
+            findings = await examine(rpc, () if is_ours else _OURS)
             if findings[0].is_ok:
                 findings += [_ONE_NODE] * is_ours
                 findings.append(await _peers(rpc))

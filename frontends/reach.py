@@ -6,6 +6,8 @@ then failed is removed. The library is loaded only when the directory is opened 
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -16,7 +18,7 @@ from frontends.directory import holds_node, socket_path
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import Form
 from frontends.local_socket import ask, dial
-from frontends.options import directory_of
+from frontends.options import KUBO, directory_of
 from frontends.telling import warn
 
 if TYPE_CHECKING:
@@ -103,13 +105,28 @@ def mention_other_network(data_dir: Path | None, kubo: str | None, *, as_json: b
     wanted, actual = url_of(kubo), found["kubo"]
     if actual != wanted:
         what = "libp2p of its own" if actual is None else f"the Kubo daemon at {actual}"
-        hint = f"Stop it, and start `walytis run --kubo {wanted}`."
+        hint = f"Stop it, and start {run_command(kubo)}."
         warn(
             f"The node of this directory runs already, on {what}: --kubo changes nothing.",
             hint,
             data_dir,
             as_json=as_json,
         )
+
+
+def run_command(kubo: str | None) -> str:
+    """The command that keeps a node on this network online, to be typed where this one was."""
+    if kubo is None or os.environ.get(KUBO) == kubo:
+        return "`walytis run`"
+    from frontends.kubo import url_of  # noqa: PLC0415 - loads the library
+
+    return f"`walytis run --kubo {shlex.quote(url_of(kubo))}`"
+
+
+def is_on_daemon(data_dir: Path | None, kubo: str | None) -> bool:
+    """Whether the node of a directory goes online by a Kubo daemon: where it runs already, that one counts."""
+    found = running_on(directory_of(data_dir))
+    return (kubo if found is None else found["kubo"]) is not None
 
 
 def running_on(directory: Path) -> Form | None:

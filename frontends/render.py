@@ -206,9 +206,11 @@ def print_line(console: Console, line: Text) -> None:
 def status_page(found: Form) -> RenderableType:
     """The node and its chains."""
     node = found["node"]
-    state = "online" if found["online"] else "offline: nobody can reach it"
-    rows: list[tuple[str, RenderableType]] = [("node", state)]
+    state = "running, not online" if found["running"] else "offline: nobody can reach it"
     if found["online"]:
+        state = "online"
+    rows: list[tuple[str, RenderableType]] = [("node", state)]
+    if found["running"]:
         rows += [
             ("network", plain_text(node["network"])),
             ("peers", f"{node['peers']} connected, {many(node['sessions'], 'stream')}"),
@@ -216,26 +218,30 @@ def status_page(found: Form) -> RenderableType:
     rows.append(("holds", f"{many(node['blocks'], 'block')} in {many(node['chains'], 'chain')}"))
     rows += [("refused", counted(node["refused"]))] * bool(node["refused"])
     parts: list[RenderableType] = [fields_table(rows)]
-    if not found["online"]:
+    if not found["running"]:
         parts.append(Hint("`walytis run` keeps it online.", "dim"))
     for chain in found["chains"]:
         parts += [
             Text(),
             Text(plain_text(chain["name"]), "bold underline"),
-            _chain_status(chain, online=found["online"]),
+            _chain_status(chain, running=found["running"]),
         ]
     if found["damaged"]:
         parts += [Text(), *damaged_lines(found["damaged"])]
     return Group(*parts)
 
 
-def _chain_status(chain: Form, *, online: bool) -> RenderableType:
+def _chain_status(chain: Form, *, running: bool) -> RenderableType:
     now = chain["status"]
     rows: list[tuple[str, RenderableType]] = [("id", Text(chain["id"], overflow="ellipsis", no_wrap=True))]
     rows.append(("blocks", f"{chain['blocks']}, up to height {chain['height']}; {many(now['heads'], 'head')}"))
-    if online:
+    if running:
         met = "nobody since the node was started" if now["last_contact"] is None else ago(now["last_contact"])
         rows.append(("peers", f"{now['peers']} online; last contact: {met}"))
+    if now["copied"] is not None:
+        rows.append(
+            ("on IPFS", "all of it is in the daemon" if now["copied"] else "not all of it is in the daemon yet")
+        )
     if now["pulling_from"]:
         rows.append(("fetching", f"from {now['pulling_from']}"))
     if now["parked"]:

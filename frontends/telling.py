@@ -117,7 +117,7 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
     console = terminal(data_dir, to_stderr=True)
     sentence = plain_text(str(failure))
     first = sentence.partition(" ")[0].rstrip(",:")
-    if first.isalpha() and first != str(data_dir):  # a word, no path
+    if first.isalpha() and first.islower() and first != str(data_dir):  # a word, no path, and no name such as mDNS
         sentence = sentence[:1].upper() + sentence[1:]
     console.print(sentence + ("" if sentence.endswith(".") else "."), style="red", markup=False)
     if failure.hint:

@@ -24,7 +24,8 @@ def export(call: Call, *, chain: str, file: str, force: bool = False) -> Iterato
     def work(tell: Tell) -> Form:
         report = found.export(file, force=force, progress=tell)
         counts = {"blocks": report.blocks, "pieces": report.pieces, "size": report.size}
-        return {"event": "exported", "name": found.name, "id": str(found.id), "file": file} | counts
+        readers = found.policy.readers
+        return {"event": "exported", "name": found.name, "id": str(found.id), "readers": readers, "file": file} | counts
 
     yield from _told(call, work)
 

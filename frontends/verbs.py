@@ -26,6 +26,7 @@ from frontends.transfer import export, import_
 if TYPE_CHECKING:
     from walytis_core import Block, Chain, Pending
 
+UP: Final = "up"  # what a network that works says
 POLL_S: Final = 0.1  # how often progress is looked at
 
 
@@ -50,11 +51,20 @@ def delete(call: Call, *, chain: str) -> Form:
     return {"deleted": form}
 
 
+def rename(call: Call, *, chain: str, name: str) -> Form:
+    """Changes what a chain is called here."""
+    found = _chain(call, chain)
+    call.node.rename(found, name)
+    return chain_form(found)
+
+
 def status(call: Call, *, chain: str | None = None) -> Form:
     """How the node and its chains do: of one chain, or of all."""
+    node = call.node.stats
     return {
-        "online": call.stays_online,
-        "node": plain(call.node.stats),
+        "running": call.stays_online,
+        "online": call.stays_online and node.network == UP,
+        "node": plain(node),
         "chains": [chain_form(each) | {"status": status_form(each.status())} for each in _chains(call, chain)],
         "damaged": _damaged(call) if chain is None else [],
     }
@@ -283,6 +293,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "join": join,
     "list": list_chains,
     "log": log,
+    "rename": rename,
     "revoke": revoke,
     "show": show,
     "status": status,

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from walytis_core.block import Block
+from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.errors import LockedError, UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
 from walytis_core.keys import Keys, read_seed
 from walytis_core.policy import ADMIT, Genesis, read_admit
 from walytis_core.signer import Ed25519Signer, Signer
-from walytis_core.store.port import ChainStore
+from walytis_core.store.port import ChainStore, Query
 
 _START, _UNSURE, _GIVEN, _ISSUER = "author/start", "author/unsure", "author/given", "author/issuer"
 _ENOUGH_PEERS: Final = 2
@@ -87,18 +87,18 @@ class OwnAuthor:
         self._keys = keys
         self._name = author_key_name(genesis.id)
         self._is_replaceable = given is None and genesis.policy.writers is None
-        self._is_listed = genesis.policy.writers is not None
-        start = store.get(_START)
-        self.start = None if start is None else BlockId(start)
         self._is_unsure = store.get(_UNSURE) is not None
         self._issuer = (store.get(_ISSUER) or b"").decode()
         self._known_peers = known_peers
         self._now_s = now_s
         self._synced: dict[str, float] = {}  # the peers that were synced with since the doubt, and when first
         self.signer: Signer = given or self._kept()
+        self._writers = genesis.policy.writers
+        self.start = self._found_start()
         if given is not None and store.get(_GIVEN) != given.key:
             store.put(_GIVEN, given.key)
-        if is_copy:
+            self._doubt()  # it may have written elsewhere
+        elif is_copy:
             self._doubt()
 
     @property
@@ -131,13 +131,35 @@ class OwnAuthor:
                     self._set_unsure(None)
 
     def _arrived(self, blocks: Sequence[Block]) -> None:
-        if self._is_replaceable and any(block.author == self.signer.key for block in blocks):
+        if any(block.author == self.signer.key for block in blocks):
             self._doubt()
-        if self.start is None and self._is_listed:  # the chain came by a file: its key may be admitted later
-            admits = (block.id for block in blocks if block.type == ADMIT and self.signer.key in read_admit(block))
-            self.start = next(admits, None)
-            if self.start is not None:
-                self._store.put(_START, bytes(self.start))
+        if self.start is None and self._needs_start:  # the chain came by a file: its key may be admitted later
+            self._begin_at(next((block.id for block in blocks if self._is_admitted_by(block)), None))
+
+    @property
+    def _needs_start(self) -> bool:
+        return self._writers is not None and self.signer.key not in self._writers
+
+    def _is_admitted_by(self, block: Block) -> bool:
+        return block.type == ADMIT and self.signer.key in read_admit(block)
+
+    def _found_start(self) -> BlockId | None:
+        """The admission of the key that is used now: the one that is noted, or the first that is held."""
+        noted = self._store.get(_START)
+        if noted is not None:
+            encoded = self._store.encoded([noted]).get(BlockId(noted))
+            if encoded is None or self._is_admitted_by(decode(encoded, BlockId(noted))):
+                return BlockId(noted)  # while it is on its way, or damaged, it is taken at its word
+        query, found = Query(type=ADMIT), None
+        while self._needs_start and found is None and (rows := self._store.query(query, newest_first=False, limit=64)):
+            found = next((row.id for row in rows if self._is_admitted_by(decode(row.encoded, row.id))), None)
+            query = query._replace(since=rows[-1].number)
+        return found
+
+    def _begin_at(self, start: BlockId | None) -> None:
+        if start is not None:
+            self.start = start
+            self._store.put(_START, bytes(start))
 
     def _is_confirmed(self) -> bool:
         """Whether enough peers have shown what they hold by this key."""

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 from walytis_core import cbor
-from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, Cid, varint
+from walytis_core.cid import CID_BYTES, Cid, is_ours, varint
 from walytis_core.errors import InvalidInputError, RemoteError
 from walytis_core.limits import Limits
 
 _VERSION: Final = 1
-_PREFIXES: Final = frozenset({DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX})
 _VERSION_2: Final = bytes.fromhex("a16776657273696f6e02")
 _MAX_VARINT_BYTES: Final = 4  # 28 bits: far above the longest section
 _HINT: Final = (
@@ -73,8 +72,8 @@ def write_header(roots: Sequence[Cid]) -> bytes:
 def write_section(cid: Cid, data: bytes) -> bytes:
     """A block or a piece of content, as it follows the header.
 
-    >>> write_section(Cid.of(b"hi", RAW_PREFIX), b"hi")[:5].hex()
-    '2601551220'
+    >>> write_section(Cid.of(b"hi"), b"hi")[:5].hex()
+    '2601711220'
     """
     return b"".join((varint(CID_BYTES + len(data)), cid, data))
 
@@ -91,7 +90,7 @@ class Reader:
     Both the constructor and iterating raise `InvalidInputError`, with the offset, where the file is cut or is no CAR v1.
 
     >>> import io
-    >>> leaf = Cid.of(b"hi", RAW_PREFIX)
+    >>> leaf = Cid.of(b"hi")
     >>> reader = Reader(io.BytesIO(write_header([leaf]) + write_section(leaf, b"hi")))
     >>> [section.data for section in reader]
     [b'hi']
@@ -117,7 +116,7 @@ class Reader:
             if size < CID_BYTES:
                 raise wrong(f"a section of {size} bytes has no room for a CID", start)
             head = self._exactly(CID_BYTES, start)
-            if head[:4] not in _PREFIXES:
+            if not is_ours(head):
                 raise wrong("a section's CID is none of version 1, with SHA-256, of dag-cbor, dag-pb or raw", start)
             offset = self._at
             yield Section(Cid(head), offset, self._exactly(size - CID_BYTES, start))

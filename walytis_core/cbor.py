@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import cbor2
 
-from walytis_core.cid import CID_BYTES, DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX, Cid
+from walytis_core.cid import Cid, is_ours
 from walytis_core.errors import InvalidInputError, Reason, RemoteError
 
 Value: TypeAlias = "bool | int | str | bytes | Cid | list[Value] | tuple[Value, ...] | dict[str, Value] | None"
@@ -33,7 +33,6 @@ _MAX_INT: Final = (1 << 53) - 1
 _NESTED: Final[frozenset[type]] = frozenset({list, tuple, dict})
 _KINDS: Final[frozenset[type]] = _NESTED | {bytes, str, bool, int, type(None), Cid}
 _TEXT: Final[frozenset[type]] = frozenset({str})
-_LINK_PREFIXES: Final = frozenset({DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX})
 _BUILT_IN_TAGS: Final = (
     *(0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54),
     *(100, 256, 258, 260, 261, 1004, 43000, 55799),
@@ -152,10 +151,8 @@ def _below(level: Sequence[Any]) -> list[Any]:
 
 
 def _read_link(value: object, _immutable: bool) -> Cid:
-    if type(value) is not bytes or len(value) != CID_BYTES + 1 or value[:1] != b"\0":
-        raise _Refused("not a link")
-    if value[1:5] not in _LINK_PREFIXES:
-        raise _Refused("a link of an unknown form")
+    if type(value) is not bytes or value[:1] != b"\0" or not is_ours(value[1:]):
+        raise _Refused("not a link, or one of an unknown form")
     return Cid(value[1:])
 
 

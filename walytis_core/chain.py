@@ -231,7 +231,7 @@ class Chain:
 
         Content is kept by its CID: blocks of this chain with the same content lose it, too.
         """
-        self._home.copying.drop(self._reading.drop_content(block))
+        self._home.copying.drop(self.id, self._reading.drop_content(block))
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -377,6 +377,7 @@ class Chain:
                 corrupt=len(self.tables.corrupt()),
                 writable=self._why_not_writable(),
                 followers=self._following.errors(),
+                copied=self._home.copying.is_copied(self),
             )
 
     def equivocations(self) -> Mapping[bytes, Proof]:
@@ -404,10 +405,10 @@ class Chain:
         Args:
             path: The file.
             force: Whether to replace a file that is there.
-            progress: Told how many blocks are done, and of how many; what it raises ends the export.
+            progress: Told how much is done, and of how much; what it raises ends the export.
 
         Raises:
-            InvalidInputError: There is such a file already, or it cannot be one.
+            InvalidInputError: There is such a file already, or it cannot be one: it is a folder, a device or a pipe.
             NotFoundError: There is no such folder.
             StorageError: The disk refused, or blocks of the chain are damaged here; no file was written.
             ClosedError: The node has been closed.

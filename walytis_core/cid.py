@@ -17,7 +17,7 @@ DAG_CBOR_PREFIX: Final = bytes.fromhex("01711220")
 DAG_PB_PREFIX: Final = bytes.fromhex("01701220")
 RAW_PREFIX: Final = bytes.fromhex("01551220")
 PREFIXES: Final = frozenset((DAG_CBOR_PREFIX, DAG_PB_PREFIX, RAW_PREFIX))
-"""The heads of all CIDs under which blocks are given and fetched."""
+"""The heads of all CIDs that links and files name, and under which blocks are given and fetched."""
 
 
 class Cid(bytes):
@@ -60,6 +60,11 @@ class Cid(bytes):
 
     def __repr__(self) -> str:
         return f"Cid({str(self)!r})"
+
+
+def is_ours(cid: bytes) -> bool:
+    """Whether this is a CID of the only kind that is written, given and fetched here: dag-cbor, dag-pb or raw, SHA-256."""
+    return len(cid) == CID_BYTES and cid[:4] in PREFIXES
 
 
 BlockId = Cid

@@ -251,9 +251,9 @@ def missing(content: Content, has: Has, get: Get, start: int = 0) -> Iterator[Pi
 
 
 def pieces(content: Content, get: Get) -> Iterator[Piece]:
-    """Every piece of a file whose nodes are held, parents before children: to drop it, to serve it, to count it.
+    """The pieces of a file whose nodes are held, parents before children: to drop it, to serve it, to count it.
 
-    A node that is not held is given, and nothing below it.
+    A node that is not held is given, and nothing below it; a node that the file repeats is given once.
     """
     return _walk(root(content), get, 0, inner=True)
 
@@ -285,12 +285,20 @@ def distinct(content: Content, get: Get, seen: set[Piece]) -> Iterator[Piece]:
 
 
 def _walk(top: Piece, get: Get, start: int, *, inner: bool = False) -> Iterator[Piece]:
-    """Leaves, and nodes that are not held (with `inner`, all nodes), from `start` on."""
-    stack = [top]
+    """Leaves, and nodes that are not held (with `inner`, all nodes), from `start` on.
+
+    Nodes that are repeated are walked once: a file may be a million times as long as its pieces together.
+    """
+    stack, seen = [top], set[Piece]()
     while stack:
         piece = stack.pop()
         if piece.offset + piece.size <= start and piece.size:
             continue
+        if piece.level:
+            anywhere = piece._replace(offset=0)
+            if anywhere in seen:
+                continue
+            seen.add(anywhere)
         node = _held(piece, get) if piece.level else None
         if node is None or inner:
             yield piece

@@ -1,18 +1,20 @@
 """Keeps copies of public chains where others fetch them: in an IPFS daemon that serves blocks by CID for this node.
 
-What this node wrote is pinned there, with the chain's genesis; the rest is put there, for whoever walks the chain. Invariants:
-how far a chain was copied is written down behind the copies, so that a crash copies twice and leaves nothing out; only public
-chains are copied; the pins of a chain go when it is no longer held here, even if the daemon is away when it is deleted.
+All that is held is put there, for whoever walks a chain; then what this node wrote, and the genesis, is pinned (docs/adr/0014).
+Invariants: how far a chain was copied is written down behind the copies, so that a crash copies twice and leaves nothing out; only
+public chains are copied; a long chain keeps no other waiting for its blocks; the pins of a chain go when it is no longer held
+here, even if the daemon is away when it is deleted.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 
@@ -20,31 +22,44 @@ from walytis_core import content
 from walytis_core.block import decode
 from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import ClosedError, NotFoundError, RemoteError, StorageError, UnavailableError
-from walytis_core.events import Arrived, Change, Fetched, Synced
-from walytis_core.exchange import Exchange
+from walytis_core.events import Arrived, Change, Fetched, Revised, Synced
+from walytis_core.exchange import Exchange, Public
 from walytis_core.loop import Loop
 from walytis_core.network.port import Copies
+from walytis_core.portions import portions
 from walytis_core.shared import Shared
-from walytis_core.store.port import Store
-
-if TYPE_CHECKING:
-    from walytis_core.chain import Chain
+from walytis_core.store.port import Row, Store
 
 _log = logging.getLogger(__name__)
 _PAGE: Final = 128
 _PAGE_BYTES: Final = 1 << 20
+_PAGES_AT_ONCE: Final = 16
+"""Of one chain, before others have their turn."""
+_UNPINNED_AT_ONCE: Final = 1000
+_GIVEN_KEPT: Final = 100_000
+"""Pieces of content that are remembered to be there: what many blocks link to is put once."""
 _FETCHED_KEPT: Final = 8192
 """Pieces of content that came after their block was copied, and wait for their turn."""
 _RETRY_S: Final = 2.0
 _LOOK_S: Final = 60.0
-"""How often it is seen whether it is another daemon, where nothing else happens."""
+"""How often it is seen whether it is still the daemon with the copies in it, where nothing else happens."""
+_PATIENCE_S: Final = 5.0
+"""How long the copies of a chain wait while it is being fetched: the daemon has enough to do then."""
 _NOTE: Final = "copies"
 
 
-class _Copy(NamedTuple):
-    cid: Cid
-    data: bytes
-    is_own: bool
+class _Place(NamedTuple):
+    """Up to which number the blocks of a chain were put, and its own ones pinned."""
+
+    put: int = 0
+    pinned: int = 0
+
+    @classmethod
+    def read(cls, note: bytes | None) -> _Place:
+        return cls(*map(int, note.split())) if note else cls()
+
+    def note(self) -> bytes:
+        return b"%d %d" % self
 
 
 @dataclass(slots=True)
@@ -63,14 +78,16 @@ class Copying:
     exchange: Exchange
     loop: Loop
     _changed: trio.Event = field(default_factory=trio.Event)
-    _at: dict[BlockId, int] = field(default_factory=dict)  # how far each chain was copied to this daemon
+    _places: dict[BlockId, _Place] = field(default_factory=dict)  # how far each chain was copied to this daemon
     _due: set[BlockId] = field(default_factory=set)
-    _fetched: dict[Cid, BlockId] = field(default_factory=dict)
-    _dropped: list[Cid] = field(default_factory=list)
+    _given: set[Cid] = field(default_factory=set)
+    _waiting: dict[BlockId, float] = field(default_factory=dict)  # chains that are being fetched, and until when
+    _fetched: dict[Cid, None] = field(default_factory=dict)
+    _dropped: deque[tuple[BlockId, list[Cid]]] = field(default_factory=deque)
     _is_tidy: bool = False
     _holder: str = ""
 
-    def open(self, chain: Chain) -> None:
+    def open(self, chain: Public) -> None:
         """A public chain is there: follows it. From any thread."""
         if self.shared.network.copies is not None:
             chain.engine.listen(partial(self._tell, chain.id))
@@ -81,15 +98,21 @@ class Copying:
         if self.shared.network.copies is not None:
             self.loop.post(partial(self._forget, id))
 
-    def drop(self, cids: list[Cid]) -> None:
-        """Content was dropped here: its copies need not stay. From any thread."""
-        if self.shared.network.copies is not None:
-            self.loop.post(partial(self._drop, cids))
+    def drop(self, id: BlockId, cids: list[Cid]) -> None:
+        """Content of a chain was dropped here: where it is public, its copies need not stay. From any thread."""
+        if self.shared.network.copies is not None and id in self.exchange:
+            self.loop.post(partial(self._drop, id, cids))
+
+    def is_copied(self, chain: Public) -> bool | None:
+        """Whether all of a chain is there, and what is to be pinned is; None where nobody keeps copies. From any thread."""
+        if self.shared.network.copies is None or chain.id not in self.exchange:
+            return None
+        return min(self._places.get(chain.id, _Place())) >= chain.tables.last
 
     def _tell(self, id: BlockId, change: Change) -> None:
         match change:
-            case Fetched(cids, missing=False):
-                self.loop.post(partial(self._note_fetched, id, tuple(cids)))
+            case Fetched(cids, missing=False) | Revised(cids):  # what was damaged and is whole again is revised
+                self.loop.post(partial(self._note_fetched, tuple(cids)))
             case Arrived() | Synced():
                 self.loop.post(partial(self._look_at, id))
             case _:
@@ -102,17 +125,17 @@ class Copying:
         self._changed.set()
 
     def _forget(self, id: BlockId) -> None:
-        self._at.pop(id, None)
+        self._places.pop(id, None)
         self._is_tidy = False
         self._changed.set()
 
-    def _drop(self, cids: list[Cid]) -> None:
-        self._dropped.extend(cids)
+    def _drop(self, id: BlockId, cids: list[Cid]) -> None:
+        self._given.difference_update(cids)
+        self._dropped.append((id, cids))
         self._changed.set()
 
-    def _note_fetched(self, id: BlockId, cids: tuple[Cid, ...]) -> None:
-        for cid in cids[: _FETCHED_KEPT - len(self._fetched)]:
-            self._fetched[cid] = id
+    def _note_fetched(self, cids: tuple[Cid, ...]) -> None:
+        self._fetched.update(dict.fromkeys(cids[: _FETCHED_KEPT - len(self._fetched)]))
         self._changed.set()
 
     async def run(self) -> None:
@@ -121,103 +144,167 @@ class Copying:
         while copies is not None:
             self._changed = trio.Event()
             try:
-                await self._copy_all(copies)
+                has_more = await self._copy_some(copies)
             except (UnavailableError, StorageError):
                 _log.debug("copies cannot be kept now", exc_info=True)
                 self._begin_anew()
-                is_away = (
-                    self.shared.network.failure is not None
-                )  # else it does not take something: ever more rarely asked
+                is_away = self.shared.network.failure is not None  # else something is not taken: asked ever more rarely
                 pause_s = _RETRY_S if is_away else min(2 * pause_s, _LOOK_S)
                 await trio.sleep(pause_s)
             else:
                 pause_s = _RETRY_S
-                with trio.move_on_after(_LOOK_S):
-                    await self._changed.wait()
+                if not has_more:
+                    await self._rest(copies)
+
+    async def _rest(self, copies: Copies) -> None:
+        """Waits for something to do."""
+        with trio.move_on_after(_PATIENCE_S if self._waiting else _LOOK_S) as nothing_new:
+            await self._changed.wait()
+        self._due.update(self._waiting)
+        if nothing_new.cancelled_caught and not self._waiting:
+            with suppress(UnavailableError):  # it is away: what is copied next finds out
+                for id, place in tuple(self._places.items()):
+                    if place.pinned and not await copies.is_pinned(id):
+                        self._begin_anew()  # its repository was made anew
 
     def _begin_anew(self) -> None:
         """It may be another daemon, or an empty one, that comes back."""
-        self._at.clear()
+        self._places.clear()
+        self._given.clear()
         self._is_tidy = False
         self._due.update(chain.id for chain in self.exchange.chains())
 
-    async def _copy_all(self, copies: Copies) -> None:
+    async def _copy_some(self, copies: Copies) -> bool:
+        """Puts all that is new, and does a portion of the rest; says whether anything is left."""
         if copies.holder != self._holder:
             self._begin_anew()
             self._holder = copies.holder
         if not self._holder:
             raise UnavailableError("the daemon is not there yet")
+        due = [chain for chain in self.exchange.chains() if chain.id in self._due]
+        self._due.clear()
+        await self._for_each(due, partial(self._put_new, copies))
+        await self._for_each(due, partial(self._pin_some, copies))
+        while self._fetched:
+            await self._put_fetched(copies)
+        while self._dropped:
+            id, cids = self._dropped[0]
+            await self._release(copies, cids, _label(id))
+            self._dropped.popleft()  # only now: the daemon may have been away
         if not self._is_tidy:
             self._is_tidy = True
-            await self._clear_deleted(copies)
-        await self._copy_due(copies)
-        while self._fetched:
-            await self._copy_fetched(copies)
-        if self._dropped:
-            dropped = tuple(self._dropped)
-            await copies.unpin(dropped)
-            del self._dropped[: len(dropped)]  # only now: the daemon may have been away
+            self._is_tidy = await self._clear_deleted(copies) and self._is_tidy
+        return bool(self._due) or not self._is_tidy
 
-    async def _copy_due(self, copies: Copies) -> None:
-        """Goes through the chains that may have something new; what fails for one does not keep the others waiting."""
+    async def _for_each(self, due: Sequence[Public], step: Callable[[Public], Awaitable[None]]) -> None:
+        """Takes a step for each of some chains; what fails for one does not keep the others waiting."""
         failed: UnavailableError | None = None
-        for chain in self.exchange.chains():
-            if chain.id in self._due:
-                self._due.discard(chain.id)
-                try:
-                    await self._copy_chain(copies, chain)
-                except (NotFoundError, ClosedError):  # it was deleted meanwhile: `forget` comes
-                    continue
-                except UnavailableError as error:  # it may be about this chain alone
-                    failed = error
+        for chain in due:
+            try:
+                await step(chain)
+            except (NotFoundError, ClosedError):  # it was deleted meanwhile: `forget` comes
+                continue
+            except UnavailableError as error:  # it may be about this chain alone
+                failed = error
         if failed is not None:
             raise failed
 
-    async def _clear_deleted(self, copies: Copies) -> None:
-        """Takes the pins of chains away that are not held any more."""
-        prefix = f"{_NOTE}/{copies.holder}/"
+    # --- one chain -----------------------------------------------------------------------------------------------
+
+    async def _put_new(self, copies: Copies, chain: Public) -> None:
+        """Puts some of what came since the last time."""
+        if chain.id not in self._places:
+            self._places[chain.id] = await self._place_before(copies, chain)
+        if self._must_wait(chain):
+            return
+        for _ in range(_PAGES_AT_ONCE):
+            place = self._places.get(chain.id)
+            rows = [] if place is None else await self._rows(chain, place.put)
+            if place is None or not rows:
+                return
+            found = (copy for row in rows for copy in _copies_of(chain, row, self._given))
+            some = _portions(found)
+            while portion := await self.shared.workers.run(partial(next, some, None)):
+                await copies.put(portion)
+                self._given.update(cid for cid, _ in portion if cid[:4] != chain.id[:4])
+            if len(self._given) > _GIVEN_KEPT:
+                self._given.clear()
+            await self._moved(chain, place._replace(put=rows[-1].number))  # so a note stands before the first pin
+        self._due.add(chain.id)
+
+    def _must_wait(self, chain: Public) -> bool:
+        """Whether a chain is being fetched, and has not waited for long."""
+        now = trio.current_time()
+        if (
+            chain.engine.replica.sync.turns.pulling is None
+            or self._waiting.setdefault(chain.id, now + _PATIENCE_S) <= now
+        ):
+            self._waiting.pop(chain.id, None)
+            return False
+        return True
+
+    async def _pin_some(self, copies: Copies, chain: Public) -> None:
+        """Pins a portion of what was put and is this node's own; the rest is due."""
+        place = self._places.get(chain.id)
+        if place is None or place.pinned >= place.put:
+            return
+        rows = [row for row in await self._rows(chain, place.pinned) if row.number <= place.put]
+        own = (row for row in rows if row.author == chain.author or row.id == chain.id)
+        found = (copy for row in own for copy in _copies_of(chain, row, ()))
+        some = _portions(found)
+        while portion := await self.shared.workers.run(partial(next, some, None)):
+            await copies.pin([cid for cid, _ in portion], _label(chain.id))
+        await self._moved(chain, place._replace(pinned=rows[-1].number if rows else place.put))
+        self._due.add(chain.id)
+
+    async def _rows(self, chain: Public, after: int) -> list[Row]:
+        return await self.shared.workers.run(partial(chain.tables.scan, after, _PAGE, _PAGE_BYTES))
+
+    async def _moved(self, chain: Public, place: _Place) -> None:
+        if self.shared.network.copies is None or self.shared.network.copies.holder != self._holder:
+            raise UnavailableError("another daemon has taken its place")
+        if chain.id in self._places:  # else it was deleted meanwhile
+            self._places[chain.id] = place
+            await self.shared.workers.run(partial(self.store.put, self._key(chain.id), place.note()))
+
+    async def _place_before(self, copies: Copies, chain: Public) -> _Place:
+        """How far a chain was copied to this daemon in an earlier run."""
+        place = _Place.read(await self.shared.workers.run(partial(self.store.get, self._key(chain.id))))
+        return place if place.pinned and await copies.is_pinned(chain.id) else _Place()
+
+    def _key(self, id: BlockId) -> str:
+        return f"{_NOTE}/{self._holder}/{_label(id)}"
+
+    # --- the rest ------------------------------------------------------------------------------------------------
+
+    async def _clear_deleted(self, copies: Copies) -> bool:
+        """Takes a portion of the pins of chains away that are not held any more; says whether that was all."""
+        prefix = f"{_NOTE}/{self._holder}/"
         notes = await self.shared.workers.run(partial(self.store.items, prefix))
         held = {_label(chain.id) for chain in self.exchange.chains()}
         for key, _ in notes:
             label = key.removeprefix(prefix)
             if label not in held:
-                await copies.unpin_all(label)
+                if cids := await copies.pins(label, _UNPINNED_AT_ONCE):
+                    await self._release(copies, cids, label)
+                    return False
                 await self.shared.workers.run(partial(self.store.put, key, None))
+        return True
 
-    async def _copy_chain(self, copies: Copies, chain: Chain) -> None:
-        workers, key = self.shared.workers, f"{_NOTE}/{copies.holder}/{_label(chain.id)}"
-        if chain.id not in self._at:
-            self._at[chain.id] = await self._copied_before(copies, chain, key)
-        while chain.id in self._at and chain.engine.replica.sync.turns.pulling is None:  # else at its end
-            rows = await workers.run(partial(chain.tables.scan, self._at[chain.id], _PAGE, _PAGE_BYTES))
-            if not rows:
-                return
-            found = (copy for row in rows for copy in _copies_of(chain, row.id, row.encoded, row.author))
-            while portion := await workers.run(partial(_take, found)):
-                for is_own in (True, False):
-                    blocks = [(copy.cid, copy.data) for copy in portion if copy.is_own is is_own]
-                    if blocks:
-                        await copies.put(blocks, label=_label(chain.id), pin=is_own)
-            if chain.id in self._at:  # else it was deleted meanwhile
-                self._at[chain.id] = rows[-1].number
-                await workers.run(partial(self.store.put, key, b"%d" % rows[-1].number))
+    async def _release(self, copies: Copies, cids: Sequence[Cid], label: str) -> None:
+        """Takes pins away; what another public chain holds gets the label of that one."""
+        holders = await self.shared.workers.run(lambda: {cid: self.exchange.holder(cid) for cid in cids})
+        for id in {id for id in holders.values() if id is not None}:
+            await copies.pin([cid for cid in cids if holders[cid] == id], _label(id))
+        await copies.unpin([cid for cid in cids if holders[cid] is None], label)
 
-    async def _copied_before(self, copies: Copies, chain: Chain, key: str) -> int:
-        """How far a chain was copied to this daemon in an earlier run."""
-        workers = self.shared.workers
-        at = int(await workers.run(partial(self.store.get, key)) or 0)
-        if at and await copies.is_pinned(chain.id):
-            return at
-        await workers.run(partial(self.store.put, key, b"0"))  # from now on there may be pins to take away
-        return 0
-
-    async def _copy_fetched(self, copies: Copies) -> None:
+    async def _put_fetched(self, copies: Copies) -> None:
         """Content that came after its block was copied; a node that is none is passed over."""
-        cid, id = next(iter(self._fetched.items()))
+        cid = next(iter(self._fetched))
         data = await self.exchange.give(cid)
         try:
             if data is not None:
-                await copies.put([(cid, data)], label=_label(id), pin=False)
+                await copies.put([(cid, data)])
         except UnavailableError:
             if self.shared.network.failure is not None:
                 raise
@@ -229,19 +316,21 @@ def _label(id: BlockId) -> str:
     return f"walytis-{id}"
 
 
-def _copies_of(chain: Chain, id: BlockId, encoded: bytes, author: bytes) -> Iterator[_Copy]:
-    """A block, and the pieces of its long content that are held: pieces first, so that no link leads nowhere."""
-    is_own = author == chain.author or id == chain.id
-    wanted = decode(encoded, id).content
-    if wanted is not None:
+def _copies_of(chain: Public, row: Row, given: Collection[Cid]) -> Iterator[tuple[Cid, bytes]]:
+    """A block, and the pieces of its long content that are held: pieces first, so that no link leads nowhere.
+
+    Content whose root was given before is left out.
+    """
+    wanted = decode(row.encoded, row.id).content
+    if wanted is not None and wanted.link not in given:
         try:
-            for piece in content.pieces(wanted, chain.tables.side):
+            for piece in content.distinct(wanted, chain.tables.side, set()):
                 data = chain.tables.unlabelled_side(piece.cid)
                 if data is not None and _is_sound(piece, data):
-                    yield _Copy(piece.cid, data, is_own)
+                    yield piece.cid, data
         except RemoteError:  # its author gave it a form that cannot be read
             _log.debug("long content of a public chain has no form", exc_info=True)
-    yield _Copy(id, encoded, is_own)
+    yield row.id, row.encoded
 
 
 def _is_sound(piece: content.Piece, data: bytes) -> bool:
@@ -253,13 +342,5 @@ def _is_sound(piece: content.Piece, data: bytes) -> bool:
     return True
 
 
-def _take(found: Iterator[_Copy]) -> list[_Copy]:
-    """The next copies, about a megabyte of them."""
-    taken: list[_Copy] = []
-    size = 0
-    for copy in islice(found, _PAGE):
-        taken.append(copy)
-        size += len(copy.data)
-        if size >= _PAGE_BYTES:
-            break
-    return taken
+def _portions(found: Iterator[tuple[Cid, bytes]]) -> Iterator[tuple[tuple[Cid, bytes], ...]]:
+    return portions(found, lambda copy: len(copy[1]), _PAGE, _PAGE_BYTES)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from walytis_core.block import Block, Draft, decode
-from walytis_core.cid import BlockId
+from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import ClosedError, NotFoundError, Reason, StorageError, WalytisError
 from walytis_core.events import (
     Append,
@@ -25,6 +25,7 @@ from walytis_core.events import (
     Contact,
     Corrupt,
     Effect,
+    Fetched,
     Heal,
     Input,
     Notify,
@@ -231,6 +232,18 @@ class Engine:
     def verify_failed(self, ids: Sequence[BlockId]) -> None:
         """Members were found corrupt: they are fetched again."""
         self.handle(Corrupt(ids))
+
+    def keep(self, cid: Cid, data: bytes) -> None:
+        """Keeps a piece of content that did not come from a peer of the chain; its bytes were checked.
+
+        Raises:
+            StorageError: The disk refused.
+            NotFoundError: The chain was deleted.
+        """
+        with self._lock:
+            if not self._closed:
+                self.store.put_side(cid, data)
+                self._notify(Fetched((cid,)))
 
     def close(self) -> None:
         """Takes no more events."""

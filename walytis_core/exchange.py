@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
 from walytis_core.cid import BlockId, Cid
+from walytis_core.engine import Engine
 from walytis_core.errors import ClosedError, NotFoundError, StorageError, UnavailableError, WalytisError
 from walytis_core.events import Came
 from walytis_core.messages import Why
-from walytis_core.policy import EVERYONE
+from walytis_core.policy import EVERYONE, Policy
 from walytis_core.screening import screen
 from walytis_core.shared import Shared
-from walytis_core.store.port import Store
-
-if TYPE_CHECKING:
-    from walytis_core.chain import Chain
+from walytis_core.store.port import ChainStore, Store
 
 _log = logging.getLogger(__name__)
 _AT_ONCE: Final = 8
@@ -32,6 +31,28 @@ _AT_ONCE: Final = 8
 _REPAIR_S: Final = 30.0
 """How often blocks that are damaged here are looked for."""
 _REPAIRED_AT_ONCE: Final = 64
+
+
+class Public(Protocol):
+    """What is asked of a chain here."""
+
+    @property
+    def id(self) -> BlockId:
+        """Its id."""
+        ...
+
+    @property
+    def policy(self) -> Policy:
+        """Who may read it."""
+        ...
+
+    @property
+    def author(self) -> bytes:
+        """The key that this node writes with."""
+        ...
+
+    engine: Engine
+    tables: ChainStore
 
 
 class Exchange:
@@ -45,9 +66,9 @@ class Exchange:
     def __init__(self, store: Store, shared: Shared) -> None:
         self._store = store
         self._shared = shared
-        self._chains: dict[BlockId, Chain] = {}
+        self._chains: dict[BlockId, Public] = {}
 
-    def open(self, chain: Chain) -> None:
+    def open(self, chain: Public) -> None:
         """A chain is there; one that not everyone may read is never offered. From any thread."""
         if chain.policy.readers == EVERYONE:
             self._chains[chain.id] = chain
@@ -59,9 +80,13 @@ class Exchange:
     def __contains__(self, id: BlockId) -> bool:
         return id in self._chains
 
-    def chains(self) -> Sequence[Chain]:
+    def chains(self) -> Sequence[Public]:
         """The public chains."""
         return tuple(self._chains.copy().values())
+
+    def holder(self, cid: Cid) -> BlockId | None:
+        """A public chain that holds this; None where there is none. Reads the store."""
+        return next((id for id in self._store.holding(cid) if id in self._chains), None)
 
     # --- giving --------------------------------------------------------------------------------------------------
 
@@ -90,7 +115,7 @@ class Exchange:
 
     # --- fetching ------------------------------------------------------------------------------------------------
 
-    async def fetch_content(self, chain: Chain, cids: Sequence[Cid]) -> None:
+    async def fetch_content(self, chain: Public, cids: Sequence[Cid]) -> None:
         """Fetches pieces of a public chain's content from anyone who is connected.
 
         Raises:
@@ -107,7 +132,7 @@ class Exchange:
                 if not failed:
                     try:
                         data = await self._shared.network.fetch(cid)
-                        await self._shared.workers.run(partial(chain.tables.put_side, cid, data))
+                        await self._shared.workers.run(partial(chain.engine.keep, cid, data))
                     except WalytisError as error:
                         failed.append(error)
 
@@ -126,13 +151,14 @@ class Exchange:
             for chain in self.chains():
                 await self.repair_chain(chain)
 
-    async def repair_chain(self, chain: Chain) -> None:
+    async def repair_chain(self, chain: Public) -> None:
         """Fetches the blocks of one public chain that are damaged here, as far as they can be had now."""
         workers, network = self._shared.workers, self._shared.network
         try:
             for id in (await workers.run(chain.tables.corrupt))[:_REPAIRED_AT_ONCE]:
-                encoded = await network.fetch(id)
-                came = Came(network.peer_id, Why.ASKED, screen([encoded], chain.engine.known), gossip=True)
-                await workers.run(partial(chain.engine.handle, came))
-        except (UnavailableError, NotFoundError, StorageError, ClosedError):
-            _log.debug("a damaged block of a public chain cannot be had now", exc_info=True)
+                with suppress(UnavailableError):  # the next one may be to be had
+                    encoded = await network.fetch(id)
+                    came = Came(network.peer_id, Why.ASKED, screen([encoded], chain.engine.known), gossip=True)
+                    await workers.run(partial(chain.engine.handle, came))
+        except (NotFoundError, StorageError, ClosedError):
+            _log.debug("damaged blocks of a public chain cannot be repaired now", exc_info=True)

@@ -1,14 +1,15 @@
 """Writing a chain into a CAR file (docs/spec/car.md): a snapshot of it, while others go on appending.
 
-Invariants: the file is there whole or not at all, and never in the place of another unless that was asked for; it holds every
-member up to one number and none after it, so that it is causally closed; what is damaged here is not passed over in silence. Holds
-one page of blocks, the blocks outside the folded set, and the CIDs of the pieces of content that were written.
+Invariants: the file is there whole or not at all, never in the place of another unless that was asked for, and never in the place
+of what is no file; it holds every member up to one number and none after it, so that it is causally closed; what is damaged here is
+not passed over in silence. Holds one page of blocks, the blocks outside the folded set, and the CIDs of the pieces that were written.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,16 +20,19 @@ from walytis_core import car, content
 from walytis_core.block import Content, decode
 from walytis_core.cid import BlockId, Cid
 from walytis_core.engine import Engine
-from walytis_core.errors import InvalidInputError, NotFoundError, RemoteError, StorageError
+from walytis_core.errors import InvalidInputError, NotFoundError, RemoteError, StorageError, WalytisError
 from walytis_core.policy import EVERYONE
 from walytis_core.store.port import ChainStore, Proof
 
 _PAGE: Final = 256
 _PAGE_BYTES: Final = 1 << 20
 _BUFFER_BYTES: Final = 1 << 20
+_STEPS: Final = 1000
+"""Parts of a block that progress tells apart: the content of one may be most of the file."""
+_PIECES: Final = 16
 
 Tell = Callable[[int, int], None]
-"""Told how many of how many blocks are done."""
+"""Told how much of how much is done: the blocks, in parts."""
 
 
 class ExportReport(NamedTuple):
@@ -89,16 +93,17 @@ class _Writing:
     blocks: int = 0
     pieces: set[Cid] = field(default_factory=set)
     _seen: set[content.Piece] = field(default_factory=set)
+    _members: int = 0
 
     def write(self, snapshot: _Snapshot) -> None:
-        self.roots = snapshot.roots
+        self.roots, self._members = snapshot.roots, snapshot.members
         self.stream.write(car.write_header(self.roots))
         moved = set(snapshot.unfolded)
         for id, encoded in self._scan(snapshot.last):
             moved.discard(id)
             self._write_block(id, encoded)
             if self.blocks % _PAGE == 0:
-                self.tell(self.blocks, snapshot.members)
+                self._progress()
         for moved_id, encoded in self.tables.encoded(list(moved)).items():  # into the folded set: to a later number
             self._write_block(BlockId(moved_id), encoded)
         if self.blocks != snapshot.members:
@@ -108,7 +113,11 @@ class _Writing:
             )
         for proof in snapshot.proofs.values():
             self._write_proof(proof)
-        self.tell(snapshot.members, snapshot.members)
+        self._progress()
+
+    def _progress(self, left: int = 0) -> None:
+        """Says how far it is, where so many parts of the last block are still to come."""
+        self.tell(self.blocks * _STEPS - left, self._members * _STEPS)
 
     def _scan(self, last: int) -> Iterator[tuple[BlockId, bytes]]:
         """The members up to a number, in the order in which they came; the genesis came first."""
@@ -127,7 +136,9 @@ class _Writing:
     def _write_content(self, wanted: Content) -> None:
         """Writes the pieces that are held, and sound; what cannot be read, whoever has it, is left out."""
         with suppress(RemoteError):
-            for piece in content.distinct(wanted, self.tables.side, self._seen):
+            for number, piece in enumerate(content.distinct(wanted, self.tables.side, self._seen)):
+                if number and number % _PIECES == 0:
+                    self._progress(_STEPS - _STEPS * piece.offset // wanted.size)
                 data = None if piece.cid in self.pieces else self.tables.unlabelled_side(piece.cid)
                 if data is None or Cid.of(data, bytes(piece.cid[:4])) != piece.cid:
                     continue
@@ -147,17 +158,15 @@ class _Writing:
 
 @contextmanager
 def _new_file(path: Path, *, force: bool, is_private: bool) -> Iterator[BinaryIO]:
-    """A file that takes its name when what is inside has ended well.
+    """A file that takes its name when what is inside has ended well; a link keeps naming it.
 
     Args:
         is_private: Whether nobody but its owner may read it.
     """
-    if not path.name:
-        raise InvalidInputError(f"{path} is no name of a file", hint="Name a file.")
-    part = path.with_name(f".{path.name[:50]}.{os.urandom(4).hex()}.part")
     try:
-        if not force and path.exists():
-            raise _is_there(path)
+        _require_free(path, force=force)
+        target = Path(os.path.realpath(path))
+        part = target.with_name(f".{target.name[:50]}.{os.urandom(4).hex()}.part")
         try:
             mode = 0o600 if is_private else 0o666  # less what the umask takes
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -165,26 +174,38 @@ def _new_file(path: Path, *, force: bool, is_private: bool) -> Iterator[BinaryIO
                 yield stream
                 stream.flush()
                 os.fsync(descriptor)
-            _give_name(part, path, force=force)
+            _give_name(part, target, force=force)
         finally:
             part.unlink(missing_ok=True)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"there is no folder {path.parent}", hint="Make it first, or name another.") from error
     except OSError as error:
         raise _refused(path, error) from error
 
 
+def _require_free(path: Path, *, force: bool) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise InvalidInputError(f"{path} is a folder", hint="Name a file in it.")
+    if not stat.S_ISREG(mode):
+        raise InvalidInputError(
+            f"{path} is a device, a pipe or a socket", hint="Name a file: nothing else is replaced."
+        )
+    if not force:
+        hint = "Name another file, or replace this one: `--force`, in Python `force=True`."
+        raise InvalidInputError(f"{path} is there already", hint=hint)
+
+
 def _give_name(part: Path, path: Path, *, force: bool) -> None:
     if force:
+        _require_free(path, force=True)  # what is no file may have come meanwhile
         part.replace(path)
     else:
         try:
             os.link(part, path)  # a renaming that never replaces
-        except FileExistsError as error:
-            raise _is_there(path) from error
-        except OSError:  # a file system that knows no links
-            if path.exists():
-                raise _is_there(path) from None
+        except OSError:  # it came meanwhile, or a file system that knows no links
+            _require_free(path, force=False)
             part.rename(path)
     with suppress(OSError):  # a file system that cannot; the bytes are safe all the same
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -194,14 +215,13 @@ def _give_name(part: Path, path: Path, *, force: bool) -> None:
             os.close(folder)
 
 
-def _is_there(path: Path) -> InvalidInputError:
-    return InvalidInputError(
-        f"{path} is there already", hint="Name another file, or force it: `force=True`, `--force`."
-    )
-
-
-def _refused(path: Path, error: OSError) -> StorageError | InvalidInputError:
-    if error.errno in {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}:
+def _refused(path: Path, error: OSError) -> WalytisError:
+    folder = Path(os.path.realpath(path)).parent
+    if isinstance(error, FileNotFoundError) and not folder.exists():
+        return NotFoundError(f"there is no folder {folder}", hint="Make it first, or name another.")
+    if isinstance(error, FileNotFoundError):  # /proc, for one
+        return InvalidInputError(f"no file can be made in {folder}", hint="Name another folder.")
+    if error.errno in {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}:
         return InvalidInputError(f"{path} cannot be a file: {error.strerror}", hint="Name another file.")
     return StorageError(
         f"{path} cannot be written: {error.strerror}", hint="Free some space, or name a place where you may write."

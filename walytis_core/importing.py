@@ -7,6 +7,7 @@ that was added for it away again; what is taken was verified, whatever happens t
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,11 @@ from walytis_core.errors import InvalidInputError, NotAllowedError, NotFoundErro
 from walytis_core.events import Came, Received
 from walytis_core.messages import ForkProof, Why
 from walytis_core.policy import EVERYONE
+from walytis_core.portions import portions
 from walytis_core.registry import OwnKey, Registry
 from walytis_core.screening import Screened, screen_identified
+from walytis_core.signer import Signer
+from walytis_core.store.port import Query
 
 Tell = Callable[[int, int], None]
 """Told how many of how many bytes are done."""
@@ -55,15 +59,23 @@ class Import:
         path: The file.
         name: What a new chain is called here; None for the file's name, or one like it.
         tell: Told how far it is.
+        signer: Writes a new chain; None for a fresh key.
     """
 
     def __init__(
-        self, registry: Registry, require_open: Callable[[], None], path: Path, name: str | None, tell: Tell | None
+        self,
+        registry: Registry,
+        require_open: Callable[[], None],
+        path: Path,
+        name: str | None,
+        tell: Tell | None,
+        signer: Signer | None,
     ) -> None:
         self._registry = registry
         self._require_open = require_open
         self._path = path
         self._name = name
+        self._signer = signer
         self._tell = tell or (lambda _done, _total: None)
         self._size = 0
 
@@ -73,12 +85,14 @@ class Import:
             self._size = stream.seek(0, 2)
             stream.seek(0)
             bundle = self._read(stream)
-            held = self._target(bundle)
+            self._target(bundle)  # what cannot be taken is said before all of it is judged
             bundle.settle(lambda done, total: self._progress(_READ_SHARE, _JUDGED_SHARE, done, total))
-            if held is None:
-                return self._take_in(bundle)
-            self._take(held, bundle)
-            return held
+            with self._registry.importing:
+                held = self._target(bundle)
+                if held is None:
+                    return self._take_in(bundle)
+                self._take(held, bundle)
+                return held
 
     def _progress(self, start: float, end: float, done: int, total: int) -> None:
         """Says how far it is; here whoever waits may give up, by raising, and here it is seen that the node has ended."""
@@ -94,7 +108,7 @@ class Import:
         under_way: deque[Future[_Portion]] = deque()
         with ThreadPoolExecutor(_SCREENERS, thread_name_prefix="walytis-import") as screeners:
             try:
-                for sections in _portions(reader):
+                for sections in portions(reader, _length, _PORTION, _PORTION_BYTES):
                     under_way.append(screeners.submit(_screen, sections))
                     if len(under_way) == _PORTIONS:
                         under_way.popleft().result().fill(bundle)
@@ -112,7 +126,9 @@ class Import:
         if held is not None:
             if self._name not in {None, held.name}:
                 message = f"this chain is held here already, as {held.name}"
-                raise InvalidInputError(message, hint="Leave the name out; `node.rename` changes it.")
+                rename = f"walytis rename {shlex.quote(held.name)} {shlex.quote(str(self._name))}"
+                hint = f"Leave the name out; `{rename}` changes it, in Python `Node.rename`."
+                raise InvalidInputError(message, hint=hint)
             return held
         if genesis.policy.readers != EVERYONE:
             raise NotAllowedError(
@@ -132,15 +148,19 @@ class Import:
     # --- taking --------------------------------------------------------------------------------------------------
 
     def _take_in(self, bundle: Bundle) -> Chain:
-        """Adds the chain, with a key of its own that has written nothing: so this node can fork nobody, itself least."""
+        """Adds the chain, with a key of its own that has written nothing: so this node can fork nobody, itself least.
+
+        What fails takes it away again, unless somebody has written to it meanwhile.
+        """
         number = bundle.order[0]  # the genesis
         stem = "".join(letter for letter in self._path.stem if letter.isprintable())
-        chain = self._registry.take_in(bundle.read(number), self._name, stem, OwnKey.of(None))
+        chain = self._registry.take_in(bundle.read(number), self._name, stem, OwnKey.of(self._signer))
         try:
             self._take(chain, bundle)
         except BaseException:
             with suppress(WalytisError):  # the node has ended, or the disk refuses: what is here is a part, and valid
-                self._registry.delete(chain)
+                if not chain.tables.query(Query(author=chain.author), newest_first=False, limit=1):
+                    self._registry.delete(chain)
             raise
         return chain
 
@@ -186,7 +206,7 @@ class Import:
             block = bundle.read(number)
             for cid, data in bundle.pieces_of(block):
                 if not tables.has_side([cid]):
-                    tables.put_side(cid, data)
+                    engine.keep(cid, data)
             if is_new:
                 new.append(block)
         if not new:
@@ -202,7 +222,7 @@ class Import:
 class _Portion(NamedTuple):
     """Sections whose bytes match their CIDs, in the order of the file, and the genuine blocks among them."""
 
-    sections: list[car.Section]
+    sections: Sequence[car.Section]
     blocks: dict[Cid, Block]
 
     def fill(self, bundle: Bundle) -> None:
@@ -214,20 +234,11 @@ class _Portion(NamedTuple):
                 bundle.add_block(block, section.offset)
 
 
-def _portions(reader: car.Reader) -> Iterator[list[car.Section]]:
-    sections: list[car.Section] = []
-    size = 0
-    for section in reader:
-        sections.append(section)
-        size += len(section.data)
-        if len(sections) == _PORTION or size >= _PORTION_BYTES:
-            yield sections
-            sections, size = [], 0
-    if sections:
-        yield sections
+def _length(section: car.Section) -> int:
+    return len(section.data)
 
 
-def _screen(sections: list[car.Section]) -> _Portion:
+def _screen(sections: Sequence[car.Section]) -> _Portion:
     for section in sections:
         if Cid.of(section.data, bytes(section.cid[:4])) != section.cid:
             raise car.wrong("the bytes of a section do not match its CID", section.offset)

@@ -18,6 +18,7 @@ from walytis_core.errors import Reason, RemoteError
 from walytis_core.frontier import Entry, Frontier
 from walytis_core.limits import Limits
 from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, Why
+from walytis_core.portions import portions as in_portions
 from walytis_core.store.port import ChainStore, Held, Row
 
 _SCANS_AT_ONCE = 8
@@ -209,13 +210,4 @@ class Link:
 
 def portions(blocks: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
     """Blocks in runs that fit one frame: at most 256, about 96 KiB, at least one."""
-    run: list[bytes] = []
-    size = 0
-    for encoded in blocks:
-        if run and (size + len(encoded) > Limits.target_frame_bytes or len(run) == Limits.max_blocks_per_frame):
-            yield tuple(run)
-            run, size = [], 0
-        run.append(encoded)
-        size += len(encoded)
-    if run:
-        yield tuple(run)
+    return in_portions(blocks, len, Limits.max_blocks_per_frame, Limits.target_frame_bytes)

@@ -258,7 +258,12 @@ class Node:
         self._registry.rename(chain if isinstance(chain, Chain) else self._registry.find(chain), name)
 
     def import_chain(
-        self, path: Path | str, *, name: str | None = None, progress: Callable[[int, int], None] | None = None
+        self,
+        path: Path | str,
+        *,
+        name: str | None = None,
+        signer: Signer | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Chain:
         """Takes a chain from a CAR file, as `Chain.export` or ``ipfs dag export`` writes it (docs/spec/car.md).
 
@@ -270,6 +275,8 @@ class Node:
             path: The file.
             name: What to call a chain that is new here; None for the name of the file (with ``-2`` added where it
                 is taken).
+            signer: Writes a chain that is new here with this key, once a sync has shown what else it wrote; None for
+                a fresh one.
             progress: Told how many bytes of the file are done, and of how many; what it raises ends the import.
 
         Raises:
@@ -282,7 +289,7 @@ class Node:
             ClosedError: The node has been closed.
         """
         self._life.require_open()
-        return Import(self._registry, self._life.require_open, Path(path), name, progress).run()
+        return Import(self._registry, self._life.require_open, Path(path), name, progress, signer).run()
 
     # --- the network ---------------------------------------------------------------------------------------------
 

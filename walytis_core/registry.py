@@ -73,6 +73,8 @@ class Registry:
         self._assembly = assembly
         self._damaged: dict[BlockId, StorageError] = {}
         self._naming = threading.RLock()  # held while names are looked at and taken
+        self.importing = threading.Lock()
+        """Held by whoever takes a chain from a file: what fails takes away no chain that another call has given out."""
 
     def open(self, signers: Mapping[BlockId, Signer]) -> None:
         """Opens the chains of the store, each with the signer that the app gave for it, if any."""
@@ -172,7 +174,8 @@ class Registry:
         with self._naming:
             if name is not None:
                 self.require_new_name(name)
-            return self._add(genesis, name or self._free_name(like), None, key, first_values(given=key.given_key))
+            values = first_values(given=key.given_key, issuer=None if key.given is None else "")
+            return self._add(genesis, name or self._free_name(like), None, key, values)
 
     def _add(
         self, genesis: Block, name: str, secret: ChainSecret | None, key: OwnKey, values: Mapping[str, bytes]

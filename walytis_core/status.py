@@ -38,6 +38,8 @@ class ChainStatus:
         corrupt: Blocks that were found damaged on disk and are fetched again.
         writable: Why this node may not append now; None when it may.
         followers: The last error of each callback follower, by name; None where all is well.
+        copied: Whether all of it is in the IPFS daemon on which the node runs, and pinned there as far as it is this
+            node's own; None where no daemon keeps copies of it.
     """
 
     blocks: int
@@ -52,6 +54,7 @@ class ChainStatus:
     corrupt: int
     writable: str | None
     followers: Mapping[str, str | None]
+    copied: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import typer
 
 from frontends.failures import FailedError
 from frontends.options import BlockName, ChainName, DataDir, Json, Kubo, directory_of, moment, now
-from frontends.reach import answers, mention_other_network
+from frontends.reach import answers, mention_other_network, run_command
 from frontends.telling import only, telling, waiting, warn, write_json
 
 _GRAPH_BLOCKS: Final = 2000  # more never fit a screen
@@ -67,7 +67,7 @@ def append(
         if wait is not None and not block["peers"]:
             raise FailedError(
                 "UnavailableError", f"the block is on disk, but no peer had it after {wait:g} s",
-                "Peers get it when they next meet this node: keep `walytis run` going.", 4,
+                f"Peers get it when they next meet this node: keep {run_command(kubo)} going.", 4,
             )  # fmt: skip
 
 
@@ -138,15 +138,23 @@ def log(
     newest_first: Annotated[
         bool, typer.Option("--newest-first/--oldest-first", help="In which order; by arrival at this node.")
     ] = True,
+    ids: Annotated[bool, typer.Option("--ids", help="Only their ids, one a line.")] = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Show the blocks of a chain."""
     with telling(as_json=json, data_dir=data_dir):
+        if ids and json:
+            raise FailedError.usage("--ids writes ids and nothing else, so not --json", "Leave one of them out.")
         arguments: dict[str, Any] = {"chain": chain, "topic": topic, "type": type, "author": author}
         arguments |= {"after": since and moment(since, now()).isoformat(), "cursor": cursor, "limit": limit}
         arguments |= {"before": before and moment(before, now()).isoformat(), "newest_first": newest_first}
-        _print_blocks(answers(directory_of(data_dir), "log", arguments), as_json=json)
+        blocks = answers(directory_of(data_dir), "log", arguments)
+        if ids:
+            for block in blocks:
+                typer.echo(block["id"])
+        else:
+            _print_blocks(blocks, as_json=json)
 
 
 def follow(

@@ -1,4 +1,4 @@
-"""Commands on chains as wholes: create, list, status, verify, delete."""
+"""Commands on chains as wholes: create, list, status, verify, rename, delete."""
 
 from __future__ import annotations
 
@@ -90,6 +90,27 @@ def verify(chain: MaybeChain = None, json: Json = False, data_dir: DataDir = Non
             terminal(data_dir).print(verify_page(report))
     if not report["ok"]:
         raise typer.Exit(6)
+
+
+def rename(
+    chain: ChainName,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it from now on.", show_default=False)],
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Call a chain something else here.
+
+    Names are local: nobody else sees it.
+    """
+    with telling(as_json=json, data_dir=data_dir):
+        renamed = only(answers(directory_of(data_dir), "rename", {"chain": chain, "name": name}))
+        if json:
+            write_json(renamed)
+            return
+        from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
+        from frontends.render import plain_text  # noqa: PLC0415 - rich, for people only
+
+        terminal(data_dir).print(f"{plain_text(chain)} is now {plain_text(renamed['name'])}.", markup=False)
 
 
 def delete(

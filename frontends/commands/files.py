@@ -5,18 +5,27 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.options import ChainName, DataDir, Json, directory_of
 from frontends.reach import answers
-from frontends.telling import telling, write_json
+from frontends.telling import telling, warn, write_json
 
 CarFile = Annotated[str, typer.Argument(metavar="FILE", help="A CAR file.", show_default=False)]
+_NOT_WRITTEN: Final = "Stopped. No file was written."
+_NOT_TAKEN: Final = (
+    "Stopped. Of a chain that was not here nothing was taken; one that was keeps what it has got, and importing again brings "
+    "the rest."
+)
+_IN_THE_CLEAR: Final = (
+    "Not everyone may read this chain, and the file holds it in the clear: whoever gets the file reads it all.",
+    "You alone may read it now. Hand it on with care, and never to `ipfs dag import`: a daemon gives it to anyone.",
+)
 
 
 def export_chain(
@@ -28,9 +37,11 @@ def export_chain(
 ) -> None:
     """Write a chain into a CAR file.
 
-    All blocks, and the long content that is held here; any IPFS tool reads it.
+    All blocks, and the long content that is held here; any IPFS tool reads it. It is in the clear, also where not
+    everyone may read the chain: whoever gets the file reads it all.
     """
-    with telling(as_json=json, data_dir=data_dir):
+    with telling(as_json=json, data_dir=data_dir), _stopping(_NOT_WRITTEN, as_json=json):
+        _require_name(file)
         arguments = {"chain": chain, "file": str(_absolute(file)), "force": force}
         made = _last("writing", answers(directory_of(data_dir), "export", arguments), data_dir, quiet=json)
         if json:
@@ -40,6 +51,8 @@ def export_chain(
 
         pieces = f" and {many(made['pieces'], 'piece')} of content" if made["pieces"] else ""
         _say(data_dir, f"Wrote {many(made['blocks'], 'block')}{pieces} to {file}: {made['size']} bytes.")
+        if made["readers"] != "everyone":
+            warn(*_IN_THE_CLEAR, data_dir)
 
 
 def import_chain(
@@ -54,7 +67,8 @@ def import_chain(
 
     All of it is verified first. A chain that is here already gets what is new; a new one must be open to all readers.
     """
-    with telling(as_json=json, data_dir=data_dir):
+    with telling(as_json=json, data_dir=data_dir), _stopping(_NOT_TAKEN, as_json=json):
+        _require_name(file)
         arguments = {"file": str(_absolute(file)), "name": name}
         check = functools.partial(_require_file, file)
         steps = answers(directory_of(data_dir), "import", arguments, makes=True, check=check)
@@ -65,9 +79,26 @@ def import_chain(
         from frontends.render import many, plain_text  # noqa: PLC0415 - rich, for people only
 
         name = plain_text(made["name"])
-        new = f"{many(made['new_blocks'], 'new block')}" if made["new_blocks"] else "nothing new"
+        new = many(made["new_blocks"], "new block") if made["new_blocks"] else "no new blocks"
         what = f"Imported {name}: {many(made['blocks'], 'block')}." if made["new_chain"] else f"{name}: {new}."
-        _say(data_dir, f"{what} `walytis log {shlex.quote(name)}` shows them.")
+        _say(data_dir, f"{what} `walytis log {shlex.quote(name)}` shows what it holds.")
+
+
+@contextmanager
+def _stopping(sentence: str, *, as_json: bool) -> Iterator[None]:
+    """Says what a Ctrl-C leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        warn(sentence, as_json=as_json)
+        raise
+
+
+def _require_name(file: str) -> None:
+    """Refuses what elsewhere means standard input or output."""
+    if file == "-":
+        hint = "Name a file; ./- is one called so."
+        raise FailedError.usage("a chain goes into a file and comes from one, not by a pipe", hint)
 
 
 def _absolute(file: str) -> Path:

@@ -6,23 +6,14 @@ import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from frontends.failures import FailedError
 from frontends.options import ChainName, DataDir, Json, Kubo, Timeout, directory_of, seconds
-from frontends.reach import answers, mention_other_network
+from frontends.reach import answers, is_on_daemon, mention_other_network, run_command
 from frontends.telling import only, telling, warn, write_json
-
-_NOBODY: Final = ("Nobody is online to honour it.", "Keep `walytis run` going.")
-_LOCAL: Final = (
-    "Only programs on this machine can use it: it holds no other address.",
-    (
-        "To be reached from elsewhere, keep `walytis run --listen /ip4/0.0.0.0/tcp/4711` going, or change Addresses.Swarm "
-        "of your Kubo daemon, and invite again."
-    ),
-)
 
 
 def invite(
@@ -60,9 +51,14 @@ def invite(
             invitation_page(terminal(data_dir), made, with_code=qr)
         else:
             typer.echo(made["invitation"])
-        for holds, (sentence, hint) in ((made.get("local_only"), _LOCAL), (not made["served"], _NOBODY)):
-            if holds:
-                warn(sentence, hint, data_dir)
+        if made.get("local_only"):
+            how = "keep `walytis run --listen /ip4/0.0.0.0/tcp/4711` going"
+            if is_on_daemon(data_dir, kubo):
+                how = "let your Kubo daemon listen on more than loopback (`Addresses.Swarm` of its config), restart it"
+            hint = f"To be reached from elsewhere, {how}, and invite again."
+            warn("Only programs on this machine can use it: it holds no other address.", hint, data_dir)
+        if not made["served"]:
+            warn("Nobody is online to honour it.", f"Keep {run_command(kubo)} going.", data_dir)
 
 
 def invitations(chain: ChainName, json: Json = False, data_dir: DataDir = None) -> None:

@@ -21,7 +21,7 @@ from walytis_core.limits import Limits
 from walytis_core.network.libp2p import Libp2pNetwork, bitswap_line, bitswap_wire
 from walytis_core.network.libp2p.bitswap import PROTOCOLS, Bitswap
 from walytis_core.network.libp2p.bitswap_line import GARBAGE, WANTS, Line
-from walytis_core.network.libp2p.bitswap_wire import ENTRIES, MESSAGE_BYTES
+from walytis_core.network.libp2p.bitswap_wire import ENTRIES, MESSAGE_BYTES, NAME_BYTES
 from walytis_core.network.port import Stream
 
 pytestmark = pytest.mark.libp2p
@@ -153,6 +153,92 @@ def test_odd_names_are_never_looked_up() -> None:
     run(test)
 
 
+def heard_of(data: bytes) -> list[Message]:
+    """The messages in what a stream brought, as far as they are whole."""
+    found, at = [], 0
+    while at < len(data):
+        size = shift = 0
+        while at < len(data):
+            byte, at = data[at], at + 1
+            size, shift = size | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+        found += [Message.FromString(data[at : at + size])] if at + size <= len(data) else []
+        at += size
+    return found
+
+
+class Heard:
+    """A stranger that hears Bob out."""
+
+    def __init__(self) -> None:
+        self._data: list[bytearray] = []
+
+    async def __call__(self, stream: Stream) -> None:
+        self._data.append(bytearray())
+        while data := await stream.receive(65536):
+            self._data[-1] += data
+
+    @property
+    def messages(self) -> list[Message]:
+        return [message for data in self._data for message in heard_of(bytes(data))]
+
+    @property
+    def wants(self) -> list[tuple[bytes, bool]]:
+        """What Bob wanted, and whether he took it back."""
+        return [(one.block, one.cancel) for message in self.messages for one in message.wantlist.entries]
+
+    def said(self, kind: int) -> set[bytes]:
+        """The CIDs of which Bob said that."""
+        return {one.cid for message in self.messages for one in message.blockPresences if one.type == kind}
+
+    @property
+    def blocks(self) -> list[bytes]:
+        return [block.data for message in self.messages for block in message.payload]
+
+
+def test_it_is_said_what_is_there_and_what_is_not() -> None:
+    """C44: to whoever asks to hear of it; odd names are not here, and small blocks come at once."""
+
+    async def test() -> None:
+        heard = Heard()
+        async with scene(heard) as now:
+            large, small = now.bob.put(os.urandom(5000)), now.bob.put(b"small")
+            told, untold = [*absent(3), b"odd"], absent(3, 100)
+            stream = await now.open()
+            await stream.send(wanting(untold, say_no=False) + wanting(told) + wanting([large, small], block=False))
+            await until(lambda: bool(heard.blocks))
+            assert heard.said(Message.DontHave) == set(told)
+            assert heard.said(Message.Have) == {large}
+            assert heard.blocks == [b"small"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_wants_are_taken_back(is_named: bool) -> None:
+    """C44: when a fetch is given up, or another peer gave the block."""
+
+    async def test() -> None:
+        heard = Heard()
+        async with scene(heard) as now:
+            given_up, given = Cid.of(b"given up"), now.alice.put(os.urandom(5000))
+            peers = [now.stranger.peer_id]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(now.bob.network.fetch, given_up, peers if is_named else [])
+                await until(lambda: (given_up, False) in heard.wants)
+                nursery.cancel_scope.cancel()
+            await now.bob.network.fetch(given, [*peers, now.alice.network.peer_id] if is_named else [])
+            last = Cid.of(b"last")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(now.bob.network.fetch, last, peers)
+                await until(lambda: (last, False) in heard.wants)  # all that was to be said before has been
+                nursery.cancel_scope.cancel()
+            assert [one for one in heard.wants if one[1]][:2] == [(given_up, True), (given, True)]
+
+    run(test)
+
+
 def test_cancels_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     """C36: what is wanted no more is not looked up."""
     monkeypatch.setattr(bitswap_line, "BURST_S", 0.0)
@@ -261,7 +347,7 @@ def test_half_messages_on_many_streams() -> None:
 
 
 def test_blocks_that_were_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C36: are dropped without being hashed, and counted."""
+    """C36: are dropped without being hashed."""
     hashed: list[bytes] = []
 
     def hash_noted(data: bytes, prefix: bytes) -> None:
@@ -269,10 +355,10 @@ def test_blocks_that_were_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 
     async def test() -> None:
         async with scene() as now:
-            stream = await now.open()
+            stream, here = await now.open(), now.bob.put(b"here")
             monkeypatch.setattr(Cid, "of", hash_noted)
-            await stream.send(giving(*(os.urandom(1000) for _ in range(50))))
-            await until(lambda: now.exchange.unasked == 50)
+            await stream.send(giving(*(os.urandom(1000) for _ in range(50))) + wanting([here]))
+            await until(lambda: here in now.bob.given)
             assert not hashed
             monkeypatch.undo()
 
@@ -295,7 +381,6 @@ def test_wrong_blocks_in_answer() -> None:
                 assert await now.bob.network.fetch(cid, names) == now.alice.blocks[cid]
                 with pytest.raises(UnavailableError):
                     await now.bob.network.fetch(cid, names[:1])
-            assert now.exchange.unasked >= GARBAGE
 
     run(test)
 
@@ -353,7 +438,9 @@ def test_claims_of_others_count_for_nothing() -> None:
                 for _ in range(20):
                     await stream.send(sent(Message(blockPresences=presences)) + giving(data))
             assert got == [data]
-            assert now.exchange.unasked
+            here = now.bob.put(b"here")
+            await stream.send(wanting([here]))
+            await until(lambda: here in now.bob.given)  # all that came before was read
 
     run(test)
 
@@ -368,3 +455,14 @@ def test_the_reader_never_keeps_more_than_it_may() -> None:
     message = bitswap_wire.read(encoded)
     assert len(message.wants) == len(message.blocks) == len(message.has) == ENTRIES
     assert not message.lacks
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_reader_passes_over_what_is_too_long(over: int) -> None:
+    """C36: names and blocks, by one byte."""
+    encoded = Message(
+        wantlist=Message.Wantlist(entries=[Message.Wantlist.Entry(block=bytes(NAME_BYTES + over))]),
+        payload=[Message.Block(prefix=b"x", data=bytes(Limits.leaf_bytes + over))],
+    ).SerializeToString()
+    message = bitswap_wire.read(encoded)
+    assert len(message.wants) == len(message.blocks) == 1 - over

@@ -10,17 +10,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from frontends.offline import Offline
-from tests.suites.command import WAIT_S, answer, environment, failure, running, walytis
+from tests.suites.command import WAIT_S, answer, environment, failure, running, started, walytis
 from tests.suites.kubo_daemon import Daemon
 from tests.suites.making import ALICE, MALLORY, World
 from tests.suites.nodes import assert_sound, ids, until
 from walytis_core import Chain, MemoryHub, Node
 from walytis_core.car import write_header, write_section
-from walytis_core.errors import NotAllowedError
+from walytis_core.errors import NotAllowedError, UnavailableError
 from walytis_core.network import MemoryNetwork
+from walytis_core.signer import Ed25519Signer
 
 pytestmark = pytest.mark.slow
 
@@ -141,14 +143,68 @@ def test_the_commands(homes: tuple[Path, Path], tmp_path: Path):
     assert "--force" in told["hint"]
     shown = walytis(alice, "export", "notes", str(file), "--force")
     assert b"Wrote 2 blocks and 1 piece of content" in shown.stdout
+    assert shown.stderr == b""
     taken = answer(bob, "import", str(file), "--name", "theirs")
     assert (taken["name"], taken["blocks"], taken["new_blocks"], taken["new_chain"]) == ("theirs", 2, 2, True)
     answer(alice, "append", "notes", "third")
     answer(alice, "export", "notes", str(file), "--force")
     again = answer(bob, "import", str(file))
     assert (again["name"], again["blocks"], again["new_blocks"], again["new_chain"]) == ("theirs", 3, 1, False)
-    assert b"nothing new" in walytis(bob, "import", str(file)).stdout
+    assert b"theirs: no new blocks." in walytis(bob, "import", str(file)).stdout
+    told = failure(bob, "import", str(file), "--name", "mine")
+    assert f"`walytis rename theirs mine --data-dir {bob}`" in told["hint"]
+    assert answer(bob, "rename", "theirs", "mine")["name"] == "mine"
+    assert answer(bob, "import", str(file), "--name", "mine")["new_blocks"] == 0
     assert answer(bob, "verify")["ok"] is True
+
+
+def test_a_file_of_a_chain_that_not_everyone_may_read(homes: tuple[Path, Path], tmp_path: Path):
+    """C45: the command says that the file is in the clear, in JSON by naming the readers."""
+    alice, _ = homes
+    answer(alice, "create", "diary")
+    told = walytis(alice, "export", "diary", str(tmp_path / "diary.car"))
+    assert told.returncode == 0
+    assert b"in the clear" in told.stderr
+    for chain, readers in (("notes", "everyone"), ("diary", "secret")):
+        assert answer(alice, "export", chain, str(tmp_path / f"{chain}-2.car"))["readers"] == readers
+
+
+def test_a_pipe_is_no_file(homes: tuple[Path, Path]):
+    """C45: - is not the name of one."""
+    alice, bob = homes
+    for home, arguments in ((alice, ["export", "notes", "-"]), (bob, ["import", "-"])):
+        told = failure(home, *arguments)
+        assert (told["error"], told["exit_code"]) == ("UsageError", 2)
+        assert "./-" in told["hint"]
+    assert not bob.exists()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_an_import_that_is_stopped_says_what_it_leaves(tmp_path: Path, is_held: bool):
+    """C45: by Ctrl-C: of a new chain nothing is here, of one that was, what there was; and that is said."""
+    world = World()
+    line = world.chain(MALLORY, 5000)
+    for name, blocks in (("few", line[:10]), ("in", line)):
+        data = write_header([blocks[-1].id]) + b"".join(write_section(b.id, b.encoded) for b in (world.first, *blocks))
+        (tmp_path / f"{name}.car").write_bytes(data)
+    directory = tmp_path / "home" / "data"
+    directory.parent.mkdir()
+    if is_held:
+        answer(directory, "import", str(tmp_path / "few.car"))
+    with started(directory, "import", str(tmp_path / "in.car")) as process:
+        until(lambda: reads(process.pid, tmp_path / "in.car"))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (130, b"")
+    assert err.startswith(b"Stopped.")
+    assert directory.exists() is is_held
+    if is_held:
+        assert answer(directory, "list")["chains"][0]["blocks"] >= 10
+
+
+def reads(pid: int, file: Path) -> bool:
+    """Whether a process has a file open."""
+    return str(file) in [opened.path for opened in psutil.Process(pid).open_files()]
 
 
 def test_the_commands_through_a_node_that_runs(homes: tuple[Path, Path], tmp_path: Path):
@@ -277,3 +333,55 @@ def test_a_writer_that_is_admitted_after_the_import(tmp_path: Path):
         until(lambda: len(chain) == 3)
     with Node.open(tmp_path / "b", network=MemoryNetwork(hub)) as bob:
         assert bob.chain(chain.id).append(b"again").seq == 1
+
+
+@pytest.mark.parametrize("given", ["in the call", "at opening"])
+def test_a_key_that_is_given_to_an_imported_chain(tmp_path: Path, given: str):
+    """C27, C45: it may have written more than the file holds, so it writes only after a sync, whichever way it is given."""
+    hub, signer = MemoryHub(), Ed25519Signer(bytes(range(32)))
+    with Node.in_memory(hub) as bob:
+        with Node.open(tmp_path / "lost", network=MemoryNetwork(hub)) as alice:
+            chain = alice.create_chain("notes", writers=[], readers="everyone", signer=signer)
+            chain.append(b"in the file")
+            chain.export(tmp_path / "notes.car")
+            chain.append(b"not in it")
+            theirs = bob.join(str(chain.invite(write=False))).result(WAIT_S)
+            until(lambda: len(theirs) == 2)
+        with Node.open(tmp_path / "new", network=MemoryNetwork(MemoryHub())) as again:
+            again.import_chain(tmp_path / "notes.car", signer=signer if given == "in the call" else None)
+        with Node.open(tmp_path / "new", network=MemoryNetwork(hub), signers={chain.id: signer}) as again:
+            copy = again.chain(chain.id)
+            with pytest.raises(UnavailableError):
+                copy.append(b"this would fork")
+            again.connect(bob.addresses()).result(WAIT_S)
+            until(lambda: copy.status().writable is None)
+            assert copy.append(b"on top").seq == 3
+            until(lambda: len(theirs) == 3)
+        assert not theirs.equivocations()
+
+
+def test_an_import_that_fails_takes_no_chain_of_others_away(tmp_path: Path):
+    """C45: neither one that another import has given out, nor one that was written to meanwhile."""
+    with Node.in_memory() as alice, Node.in_memory() as bob, Node.in_memory() as carol:
+        chain = alice.create_chain("notes", readers="everyone")
+        chain.append(b"x")
+        chain.export(tmp_path / "notes.car")
+
+        def stop_once_it_is_there(node: Node) -> None:
+            if node.chains():
+                node.chains()[0].append(b"mine")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            bob.import_chain(tmp_path / "notes.car", progress=lambda _done, _total: stop_once_it_is_there(bob))
+        assert b"mine" in {block.payload for block in bob.chain(chain.id).blocks()}
+        bob.import_chain(tmp_path / "notes.car")
+        assert {block.payload for block in bob.chain(chain.id).blocks()} == {b"x", b"mine"}
+
+        def stop() -> None:
+            if carol.chains():
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            carol.import_chain(tmp_path / "notes.car", progress=lambda _done, _total: stop())
+        assert not carol.chains()

@@ -43,6 +43,9 @@ def test_a_log_shows_what_was_appended_in_either_order(notes):
     author, ids = everything[0]["author"], [block["id"] for block in everything]
     assert [block["id"] for block in lines(notes, "log", "notes", "--topic", "a", "--limit", "1")] == [ids[1]]
     assert [block["id"] for block in lines(notes, "log", "notes", "--type", "app/note")] == [ids[0]]
+    assert walytis(notes, "log", "notes", "--ids", "--oldest-first").stdout.decode().splitlines() == ids
+    assert failure(notes, "log", "notes", "--ids")["error"] == "UsageError", "not with --json"
+    assert walytis(notes, "log", "notes", "--ids", "-n", "1").stdout.decode() == f"{ids[-1]}\n"
     assert len(lines(notes, "log", "notes", "--author", author[-8:], "--since", "1h")) == 4
     assert lines(notes, "log", "notes", "--before", "1h") == []
 
@@ -71,7 +74,8 @@ def test_the_graph_names_only_blocks_and_the_genesis(notes):
 def test_verify_and_status_say_that_all_is_well(notes):
     assert answer(notes, "verify")["ok"] is True
     status = answer(notes, "status", "notes")
-    assert status["online"] is False
+    assert (status["running"], status["online"]) == (False, False)
+    assert status["chains"][0]["status"]["copied"] is None
     assert status["chains"][0]["status"]["writable"] is True
     assert status["chains"][0]["status"]["not_writable_because"] is None
     assert "blocks" not in status["chains"][0]["status"]
@@ -109,6 +113,8 @@ def test_people_get_pages_and_programs_get_json(notes, arguments):
         (["invite", "notes", "--uses", "2", "--any-number"], "UsageError", 2),
         (["log"], "UsageError", 2),
         (["log", "notes", "--limit", "many"], "UsageError", 2),
+        (["rename", "none", "x"], "NotFoundError", 3),
+        (["rename", "notes", ""], "InvalidInputError", 2),
         (["nonsense"], "UsageError", 2),
         (["run", "--listen", "foo"], "InvalidInputError", 2),
         (["run", "--listen", "/ip4/0.0.0.0/tcp/99999"], "InvalidInputError", 2),
@@ -123,6 +129,16 @@ def test_a_mistake_is_one_sentence_a_hint_and_its_familys_exit_code(notes, argum
     assert plain.returncode == code
     assert plain.stdout == b""
     assert b"Traceback" not in plain.stderr
+
+
+def test_a_chain_is_renamed(tmp_path):
+    directory = tmp_path / "data"
+    made = answer(directory, "create", "old name")
+    answer(directory, "create", "taken")
+    assert failure(directory, "rename", "old name", "taken")["exit_code"] == 2
+    assert walytis(directory, "rename", "old name", "new").stdout == b"old name is now new.\n"
+    assert answer(directory, "rename", "new", "newer") == made | {"name": "newer"}
+    assert [chain["name"] for chain in answer(directory, "list")["chains"]] == ["newer", "taken"]
 
 
 def test_nothing_is_made_where_there_is_nothing(tmp_path):

@@ -24,6 +24,7 @@ import pytest
 
 from tests.suites.kubo_daemon import Daemon, binary
 from tools.conformance import ROOT
+from walytis_core.network.kubo.preflight import OLDEST
 
 GUIDE = ROOT / "docs" / "guides" / "ipfs.md"
 MAIN = "main"
@@ -131,7 +132,7 @@ def pattern_of(text: str) -> str:
 
 def check(terminal: Terminal, step: Step, expected: str | None) -> None:
     """Runs a block to its end, again where it only looks at what comes by itself and has not come yet."""
-    only_looks = all(line.startswith("ipfs ") for line in step.text.splitlines())
+    only_looks = all(line.startswith(("ipfs ", "walytis status ")) for line in step.text.splitlines())
     end = time.monotonic() + WAIT_S
     while True:
         printed = terminal.run(step.text)
@@ -188,6 +189,16 @@ def test_its_commands_do_what_it_says(surroundings: dict[str, str]) -> None:
                     terminal.begin(step.text)
                 case _:
                     check(terminal, step, output)
+
+
+def test_it_names_the_versions() -> None:
+    """Of Kubo: the oldest that a node runs on, and the one that tests run on."""
+    built = re.search(
+        r"github.com/ipfs/kubo v(\d+\.\d+)", (ROOT / "tools" / "kubo" / "go.mod").read_text(encoding="utf-8")
+    )
+    assert built
+    oldest, tested = ".".join(map(str, OLDEST)), built[1]
+    assert f" {oldest} or newer (`ipfs version`; {tested} is what is tested)" in GUIDE.read_text(encoding="utf-8")
 
 
 def test_it_is_read_whole() -> None:

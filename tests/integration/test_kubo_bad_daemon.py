@@ -21,7 +21,7 @@ from tests.suites.networks import ALICE, BOB, CHANNEL
 from tests.suites.nodes import assert_sound, join, payloads, until, until_same
 from walytis_core import Node, copying
 from walytis_core.errors import UnavailableError
-from walytis_core.network.kubo import KuboNetwork, copies, peers
+from walytis_core.network.kubo import KuboNetwork, blocks, peers
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +124,7 @@ def test_copies_that_are_not_taken(
         assert len(fake.calls) < 100, "it is tried again without haste"
         fake.answers.clear()
         wanted = {str(block.id) for block in blocks} | {str(chain.id)}
-        until(lambda: wanted <= fake.pins and wanted <= set(fake.blocks))
+        until(lambda: wanted <= fake.pins.keys() and wanted <= set(fake.blocks))
         assert_sound(chain)
         node.delete_chain(chain)
 
@@ -133,7 +133,7 @@ def test_a_frozen_daemon_holds_up_no_append(
     fake: ScriptedKubo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C38: nothing is answered any more, and no connection ends: the node goes on, and says so in the end."""
-    monkeypatch.setattr(copies, "_WAIT_S", 3.0)  # what was under way is given up after that
+    monkeypatch.setattr(blocks, "_WAIT_S", 3.0)  # what was under way is given up after that
     monkeypatch.setattr(peers, "LOOK_WAIT_S", 0.5)
     with on(tmp_path / "node", fake.url) as node:
         secret, public = node.create_chain("secret"), node.create_chain("public", readers="everyone")
@@ -246,8 +246,8 @@ def test_a_real_daemon_that_asks_for_a_token(kubo: Kubo) -> None:
 
 LIVES = """
 import sys, threading
-from walytis_core import Node, copying
-from walytis_core.network.kubo import KuboNetwork, copies, peers
+from walytis_core import Node
+from walytis_core.network.kubo import KuboNetwork
 node = Node.open(sys.argv[1], network=KuboNetwork(sys.argv[2]))
 node.addresses()
 print("up", flush=True)

@@ -41,6 +41,7 @@ from walytis_core.network._peer_id import peer_id_of
 from walytis_core.network.kubo import KuboNetwork
 
 BOB_ID = peer_id_of(BOB)
+PEER_ID = ScriptedKubo().peer_id
 SECRET = "s3cr3t-t0k3n"
 MUCH_BYTES = 24 << 20
 """What may leave an endless answer: what sockets buffer, and what is read before it is refused."""
@@ -179,7 +180,9 @@ def test_proxies_of_the_environment_are_not_used(fake: ScriptedKubo, monkeypatch
     run(test)
 
 
-@pytest.mark.parametrize("version", ["0.4.23", "0.22.0", "0.9", "0", "", "new", "1", None, 43, ["0.43.0"], "9" * 5000])
+@pytest.mark.parametrize(
+    "version", ["0.4.23", "0.22.0", "0.28.0", "0.28.99", "0.9", "0", "", "new", "1", None, 43, ["0.43.0"], "9" * 5000]
+)
 def test_a_version_that_will_not_do(fake: ScriptedKubo, version: object) -> None:
     """C36: too old, or not a version at all."""
     fake.version = version
@@ -188,9 +191,11 @@ def test_a_version_that_will_not_do(fake: ScriptedKubo, version: object) -> None
     assert len(str(error)) < 500
 
 
-@pytest.mark.parametrize("version", ["0.43.0", "0.43.1-dev", "0.50.0-rc2", "1.0.0", "0.43.0-dev+a1b2"])
+@pytest.mark.parametrize(
+    "version", ["0.29.0", "0.29.0-rc1", "0.30.0", "0.43.0", "0.43.1-dev", "0.50.0-rc2", "1.0.0", "0.43.0-dev+a1b2"]
+)
 def test_a_version_that_does(fake: ScriptedKubo, version: str) -> None:
-    """C37: this one, and those to come."""
+    """C37: the one that tests run on (0.43.0), older ones as far as its RPC is the same, and those to come."""
     fake.version = version
 
     async def test() -> None:
@@ -208,16 +213,31 @@ SETTINGS: dict[str, tuple[dict[str, Answer], list[str]]] = {
     ),
     "a password is asked for": ({"": text("401", "401 Unauthorized", "WWW-Authenticate: Basic")}, ["token"]),
     "authorizations": ({"": text("403 - Forbidden\n", "403 Forbidden", kind="text/plain")}, ["token"]),
+    "both are off": (
+        {"pubsub/ls": PUBSUB_OFF, "p2p/ls": MOUNTING_OFF},
+        ["Pubsub.Enabled", "Experimental.Libp2pStreamMounting"],
+    ),
+    "all is wrong": (
+        {"id": told({"ID": PEER_ID, "Addresses": []}), "pubsub/ls": PUBSUB_OFF, "p2p/ls": MOUNTING_OFF},
+        ["Addresses.Swarm", "Pubsub.Enabled", "Experimental.Libp2pStreamMounting"],
+    ),
+    "closed more than once": (
+        dict.fromkeys(["pubsub/ls", "p2p/ls"], text("403 - Forbidden\n", "403 Forbidden")),
+        ["token"],
+    ),
     "of some calls only": ({"pubsub/ls": text("403 - Forbidden\n", "403 Forbidden")}, ["token"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("answers", "named"), SETTINGS.values(), ids=SETTINGS)
 def test_the_hint_names_the_setting(fake: ScriptedKubo, answers: dict[str, Answer], named: list[str]) -> None:
-    """C37: what is switched off, or closed, is said with the way to open it."""
+    """C37: what is switched off, or closed, is said with the way to open it; all of it at once, each thing once."""
     fake.answers |= answers
     error = failure(KuboNetwork(fake.url))
-    assert all(name in error.hint for name in named)
+    at = [error.hint.find(name) for name in named]
+    assert min(at) >= 0
+    assert at == sorted(at)
+    assert error.hint.count("API.Authorizations") <= 1
     assert fake.listeners == {}
 
 

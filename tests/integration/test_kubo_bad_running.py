@@ -14,6 +14,7 @@ import trio
 
 from tests.integration.test_kubo_bad_input import BOB_ID, MUCH_BYTES, NO_ANSWER_S, echoes, fake, incoming, run, started
 from tests.suites.bad_answers import (
+    MOUNTING_OFF,
     PAGE_NOT_FOUND,
     PUBSUB_OFF,
     Answer,
@@ -209,10 +210,11 @@ async def unavailable(network: KuboNetwork) -> None:
         lambda: network.connect([f"/ip4/127.0.0.1/tcp/4001/p2p/{BOB_ID}"]),
         lambda: network.open_stream(BOB_ID, PROTOCOL),
         lambda: network.fetch(cid),
-        lambda: copies.put([(cid, b"x")], label="x", pin=True),
+        lambda: copies.put([(cid, b"x")]),
+        lambda: copies.pin([cid], "x"),
         lambda: copies.is_pinned(cid),
-        lambda: copies.unpin([cid]),
-        lambda: copies.unpin_all("x"),
+        lambda: copies.unpin([cid], "x"),
+        lambda: copies.pins("x", 9),
     ]
     for call in calls:
         with trio.fail_after(NO_ANSWER_S), pytest.raises(UnavailableError):
@@ -286,6 +288,33 @@ def test_the_daemon_comes_back_with_other_settings(fake: ScriptedKubo) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("calls", "answer", "setting"), [
+    (["pubsub/ls", "pubsub/sub", "pubsub/pub", "pubsub/peers"], PUBSUB_OFF, "Pubsub.Enabled"),
+    (["p2p/ls", "p2p/listen", "p2p/forward", "p2p/close"], MOUNTING_OFF, "Experimental.Libp2pStreamMounting"),
+])  # fmt: skip
+def test_settings_that_change_between_two_looks(
+    fake: ScriptedKubo, calls: list[str], answer: Answer, setting: str
+) -> None:
+    """C37: nobody saw the daemon away, and yet it is said which setting it came back with; and gone when it is right."""
+
+    async def test() -> None:
+        fake.peers = [BOB_ID]
+        async with started(fake) as network:
+            inbox = await network.subscribe(CHANNEL)
+            await until(lambda: fake.is_subscribed(CHANNEL) and list(network.connected()) == [BOB_ID])
+            fake.go()  # in one go, so that nothing of the loop runs meanwhile
+            fake.answers |= dict.fromkeys(calls, answer)
+            fake.come()
+            await until(lambda: network.failure is not None and setting in network.failure.hint, 15)
+            fake.answers.clear()
+            await until(lambda: network.failure is None)
+            await goes_on(fake, inbox)
+            await echoes(fake)
+
+    run(test)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [PAGE_NOT_FOUND, refused("no"), raw(b""), text("403", "403 Forbidden")])
 def test_an_ailing_daemon_is_not_pestered(fake: ScriptedKubo, answer: Answer) -> None:
     """C36: it is asked again after a while, not all the time."""
@@ -306,7 +335,7 @@ def test_an_ailing_daemon_is_not_pestered(fake: ScriptedKubo, answer: Answer) ->
 
 
 PEERS: list[object] = [None, [], {"Peers": 5}, {"Peers": [5]}, {"Peers": [{"Peer": 7}]}, {"Peers": [{"Peer": "x" * 9000}]},
-    {"Peers": {"a": 1}}, {"Peers": [{"Addr": "x"}]}, {"Peers": [None, {"Peer": "../x"}]}]  # fmt: skip
+    {"Peers": {"a": 1}}, {"Peers": [{"Addr": "x"}]}, {"Peers": [None, {"Peer": "../x", "Addr": "x"}]}]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -453,6 +482,33 @@ def test_one_that_dies_before_it_is_heard(fake: ScriptedKubo) -> None:
                 async with incoming(fake, first) as stream:
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await echoes(fake)
+
+    run(test)
+
+
+def test_streams_of_one_peer_are_limited(fake: ScriptedKubo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C36: one too many is dropped, another peer's is served, and so is the next when one has ended."""
+    monkeypatch.setattr(Limits, "max_streams_per_peer", 3)
+    other = peer_id_of(bytes([7]) * 32)
+
+    async def test() -> None:
+        fake.peers = [BOB_ID, other]
+        async with started(fake) as network:
+            await until(lambda: set(network.connected()) == {BOB_ID, other})
+            hello = BOB_ID.encode() + b"\nhello"
+            async with AsyncExitStack() as streams:
+                for _ in range(2):
+                    stream = await streams.enter_async_context(incoming(fake, hello))
+                    assert await stream.receive_some(5) == b"hello"
+                async with incoming(fake, hello) as last:
+                    assert await last.receive_some(5) == b"hello"
+                    async with incoming(fake, hello) as refused:
+                        assert await is_dropped(refused)
+                    async with incoming(fake, other.encode() + b"\nhello") as stream:
+                        assert await stream.receive_some(5) == b"hello"
+                    await last.send_eof()
+                    assert await last.receive_some(5) == b""
+                await echoes(fake)
 
     run(test)
 

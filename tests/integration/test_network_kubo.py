@@ -19,7 +19,7 @@ from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network import Gossip, Network, Stream
 from walytis_core.network.kubo import KuboNetwork
-from walytis_core.network.kubo.preflight import listeners
+from walytis_core.network.kubo.mounting import listeners
 from walytis_core.network.libp2p import Libp2pNetwork
 
 pytestmark = [pytest.mark.kubo, pytest.mark.libp2p]
@@ -74,11 +74,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[byte
 
 
 class TestKuboNetwork(NetworkSuite):
-    # where copies are given nobody is asked for a block, so that these have nothing to see
-    test_what_does_not_fit_is_never_handed_out = None  # type: ignore[assignment]
-    test_a_peer_that_goes_gives_nothing = None  # type: ignore[assignment]
-    test_a_fetch_ends_with_the_network = None  # type: ignore[assignment]
-    test_an_error_in_giving_ends_the_node_loudly = None  # type: ignore[assignment]
+    """Without `GivingSuite`: the daemon gives the copies that were put there, and asks nobody."""
 
     heard_of_500 = 400  # a daemon's queues have 32 places, and on a busy machine it drops what finds none
 
@@ -267,25 +263,31 @@ def test_copies_are_kept_and_given(kubo: Kubo) -> None:
             copies = network.copies
             assert copies is not None
             assert copies.holder == daemon.peer_id
-            await copies.put([], label="ours", pin=True)
+            for nothing in (copies.put([]), copies.pin([], "ours"), copies.unpin([], "ours")):
+                await nothing
+            await copies.put([pair for some in (kept, loose, other, theirs) for pair in some.items()])
+            assert not daemon.pins() & {str(cid) for some in (kept, loose, other, theirs) for cid in some}
+            await copies.pin([*kept, *theirs], "not ours")  # the last label counts
             for _ in range(2):
-                await copies.put([*kept.items(), *theirs.items()], label="ours", pin=True)
-            await copies.put(list(loose.items()), label="ours", pin=False)
-            await copies.put(list(other.items()), label="not ours", pin=True)
+                await copies.pin([*kept, *theirs], "ours")
+            await copies.pin([*other], "not ours")
             daemon.ipfs("pin", "add", str(*theirs))
-            await copies.put(list(theirs.items()), label="ours", pin=True)
+            await copies.pin([*theirs], "ours")
             pinned = [[await copies.is_pinned(cid) for cid in some] for some in (kept, loose, other, theirs)]
             assert pinned == [[True], [False], [True], [True]]
             daemon.ipfs("repo", "gc")
             assert [daemon.has(*some) for some in (kept, loose, other, theirs)] == [True, False, True, True]
-            await copies.unpin_all("ours")
+            assert await copies.pins("ours", 2) == [*kept]
+            assert await copies.pins("our", 2) == []
+            await copies.unpin([*kept, *loose, *other, *theirs], "ours")
             assert daemon.pins() >= {str(*other), str(*theirs)}
             assert not await copies.is_pinned(*kept)
-            await copies.unpin([*kept, *loose, *other, *theirs])
+            await copies.unpin([*kept, *loose, *other, *theirs], "not ours")
             assert not await copies.is_pinned(*other)
             assert await copies.is_pinned(*theirs)
+            assert network.copies is copies
         with pytest.raises(UnavailableError):
-            await copies.put(list(kept.items()), label="ours", pin=True)
+            await copies.put(list(kept.items()))
 
     run(test)
 
@@ -302,9 +304,14 @@ def test_many_copies(kubo: Kubo) -> None:
             copies = network.copies
             assert copies is not None
             before = daemon.pins()
-            await copies.put(list(blocks.items()), label="ours", pin=True)
+            await copies.put(list(blocks.items()))
+            await copies.pin(list(blocks), "ours")
             assert daemon.pins() - before == {str(cid) for cid in blocks}
-            await copies.unpin_all("ours")
+            some = await copies.pins("ours", 1000)
+            assert len(some) == 1000
+            await copies.unpin(some, "ours")
+            assert len(daemon.pins() - before) == 100
+            await copies.unpin(await copies.pins("ours", 1000), "ours")
             assert daemon.pins() == before
 
     run(test)

@@ -22,7 +22,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 
-from tests.suites.network_suite import NetworkSuite
+from tests.suites.network_suite import GivingSuite, NetworkSuite
 from tests.suites.networks import ALICE, AT_ONCE_S, BOB, BOUND_S, CAROL, CHANNEL, NOTICED_S, PROTOCOL, echo, hear, until
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.network import Gossip, Network, Stream
@@ -39,7 +39,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class TestLibp2pNetwork(NetworkSuite):
+class TestLibp2pNetwork(NetworkSuite, GivingSuite):
     @pytest.fixture(autouse=True)
     def _ports(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ports: dict[bytes, int] = {}

@@ -60,6 +60,8 @@ def test_a_node_that_stays_says_which_daemon_it_is_on(directory: Path, kubo: Kub
         assert levels(findings(directory, "--kubo", daemon.api_url))["one node"] == "ok"
         other = failure(directory.with_name("other"), "run", "--kubo", daemon.api_url)
         assert (other["error"], other["exit_code"]) == ("UnavailableError", 4)
+        assert "Another node" in other["message"]
+        assert not directory.with_name("other").exists()
         assert levels(findings(directory.with_name("other"), "--kubo", daemon.api_url))["one node"] == "bad"
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
@@ -92,12 +94,20 @@ def test_a_daemon_that_goes_and_comes_is_told(directory: Path, kubo: Kubo) -> No
         lost = json.loads(process.stdout.readline())
         assert lost["event"] == "network"
         assert daemon.api_url in lost["network"]
-        assert answer(directory, "status")["node"]["network"] == lost["network"]
+        status = answer(directory, "status")
+        assert status["node"]["network"] == lost["network"]
+        assert (status["running"], status["online"]) == (True, False)
+        assert status["chains"][0]["status"]["copied"] is False
+        assert b"running, not online" in walytis(directory, "status").stdout
         late = answer(directory, "append", "notes", "meanwhile")
         daemon.start()
         assert json.loads(process.stdout.readline()) == {"event": "network", "network": "up"}
-        assert answer(directory, "status")["node"]["network"] == "up"
+        status = answer(directory, "status")
+        assert status["node"]["network"] == "up"
+        assert (status["running"], status["online"]) == (True, True)
         until(lambda: daemon.has(late["id"]))
+        until(lambda: answer(directory, "status")["chains"][0]["status"]["copied"])
+        assert b"all of it is in the daemon" in walytis(directory, "status").stdout
 
 
 def test_it_does_not_start_without_the_daemon(tmp_path: Path) -> None:
@@ -152,6 +162,35 @@ def test_commands_go_online_by_a_daemon_themselves(directory: Path, kubo: Kubo, 
     assert made["local_only"] is True
 
 
+def test_what_is_to_be_kept_going_is_on_the_same_network(directory: Path, kubo: Kubo) -> None:
+    """C51: an invitation made by a daemon is of no use to a node beside it, so the hints name the daemon."""
+    url = kubo().api_url
+    for arguments in (["invite", "notes"], ["append", "notes", "x", "--wait", "0"]):
+        told = walytis(directory, *arguments, "--kubo", url).stderr.decode()
+        assert f"`walytis run --kubo {url} --data-dir {directory}`" in told
+        told = walytis(directory, *arguments, WALYTIS_KUBO=url).stderr.decode()
+        assert f"`walytis run --data-dir {directory}`" in told, "the environment names it there, too"
+        told = walytis(directory, *arguments).stderr.decode()
+        assert f"`walytis run --data-dir {directory}`" in told
+
+
+def test_how_to_be_reached_is_told_of_the_network_in_use(directory: Path, kubo: Kubo) -> None:
+    """C51: of a node that runs, whatever the command was told."""
+    url = kubo().api_url
+
+    def told(*arguments: str) -> str:
+        return walytis(directory, "invite", "notes", *arguments).stderr.decode()
+
+    assert "Addresses.Swarm" in told("--kubo", url)
+    assert "--listen" not in told("--kubo", url)
+    assert "`walytis run --listen" in told()
+    assert "Swarm" not in told()
+    with running(directory):
+        assert "`walytis run --listen" in told("--kubo", url)
+    with running(directory, "--kubo", url):
+        assert "Addresses.Swarm" in told()
+
+
 def test_a_command_says_that_the_daemon_will_not_do(directory: Path) -> None:
     """C37: at once, and as the reason: not as nobody who is online."""
     url = f"http://127.0.0.1:{free_port()}"
@@ -191,7 +230,8 @@ def test_what_the_doctor_says_helps(tmp_path: Path, kubo: Kubo) -> None:
     assert version() in found["Kubo"]["found"]
     assert daemon.peer_id in found["addresses"]["found"]
     refused = failure(tmp_path / "data", "run", "--kubo", daemon.api_url)
-    assert commands_in([{"remedy": refused["hint"]}]) == commands_in([found["pubsub"]])
+    assert commands_in([{"remedy": refused["hint"]}]) == commands_in([found["pubsub"], found["streams"]])
+    assert not (tmp_path / "data").exists()
     for command in commands_in([each for each in found.values() if each["level"] == "bad"]):
         daemon.ipfs(*shlex.split(command))
     daemon.stop()

@@ -34,7 +34,7 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, mutant: Mutant) -> None:
         self.name = f"walytis_core.{mutant.module}"
-        self.path = ROOT / "walytis_core" / f"{mutant.module}.py"
+        self.path = path_of(mutant)
         self.text = mutated(mutant)
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
@@ -44,13 +44,18 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.text, str(self.path), "exec"), module.__dict__)
 
 
+def path_of(mutant: Mutant) -> Path:
+    """The file of the module."""
+    return ROOT / "walytis_core" / f"{mutant.module.replace('.', '/')}.py"
+
+
 def mutated(mutant: Mutant) -> str:
     """The changed text of the module.
 
     Raises:
         LookupError: The old text does not stand exactly once in it.
     """
-    text = (ROOT / "walytis_core" / f"{mutant.module}.py").read_text(encoding="utf-8")
+    text = path_of(mutant).read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
         message = f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.module}.py"
         raise LookupError(message)

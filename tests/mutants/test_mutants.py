@@ -19,6 +19,8 @@ FEW = {
     "replica": ["forks are looked for", "every named block is a head no more"],
     "exchange": ["public chains alone", "side stores without labels"],
     "car": ["rules of a file's blocks", "tips are roots"],
+    "kubo": ["bytes of the CID", "the very label"],
+    "bitswap": ["wants of one message", "length of a CID"],
 }
 
 

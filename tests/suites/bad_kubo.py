@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.suites.bad_answers import DONE, PAGE_NOT_FOUND, Answer, Request, block, chunk, head, refused, told
+from tests.suites.bad_answers import DONE, PAGE_NOT_FOUND, Answer, Request, block, chunk, head, raw, refused, told
 from walytis_core.cid import CID_BYTES, Cid
 
 RPC: Final = "/api/v0/"
@@ -164,7 +164,10 @@ class ScriptedKubo(Server):
         self.peers: list[str] = []
         """Who is connected; all of them are on every channel."""
         self.blocks: dict[str, bytes] = {}
-        self.pins: set[str] = set()
+        self.pins: dict[str, str] = {}
+        """Direct ones, with their labels."""
+        self.graphs: set[str] = set()
+        """What somebody pinned with all below it."""
         self.listeners: dict[str, str] = {}
         """By protocol, the addresses to which its streams are brought."""
         self._subscribed: list[tuple[str, deque[bytes]]] = []
@@ -278,17 +281,34 @@ class ScriptedKubo(Server):
         return told({"Stats": {"BlockCount": len(found), "BlockBytesCount": sum(map(len, found.values()))}})
 
     def _pin_ls(self, request: Request) -> Answer:
-        if request.args and request.args[0] not in self.pins:
-            return refused(f"path '{request.args[0]}' is not pinned")
-        asked = request.args or self.pins
-        return told({"Keys": {cid: {"Type": "direct", "Name": ""} for cid in asked if cid in self.pins}})
+        kind = request.options["type"]
+        held = self.pins if kind == "direct" else dict.fromkeys(self.graphs, "")
+        if request.args:
+            (cid,) = request.args
+            return told({"Keys": {cid: {"Type": kind}}}) if cid in held else refused(f"path '{cid}' is not pinned")
+        lines = [
+            {"Cid": cid, "Name": name, "Type": kind} for cid, name in held.items() if request.options["name"] in name
+        ]
+        return raw(head("200 OK") + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
     def _pin(self, request: Request) -> Answer:
-        self.pins.update(request.args)
+        assert request.options["recursive"] == "false"
+        for cid in request.args:
+            if cid in self.graphs:
+                return refused("pin: already pinned recursively")
+            if cid not in self.blocks:
+                return refused(f"pin: block was not found locally (offline): ipld: could not find {cid}")
+            self.pins[cid] = request.options["name"]
         return told({"Pins": request.args})
 
     def _unpin(self, request: Request) -> Answer:
-        self.pins.difference_update(request.args)
+        for cid in request.args:
+            if cid not in self.pins:
+                return refused(
+                    f"{cid} is pinned recursively" if cid in self.graphs else "not pinned or pinned indirectly"
+                )
+            if request.options.get("recursive") == "false":
+                del self.pins[cid]
         return told({"Pins": request.args})
 
     def _block(self, request: Request) -> Answer:

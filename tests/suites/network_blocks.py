@@ -32,13 +32,8 @@ class BlockSuite(Networks):
         network.offer(give or given)
         async with network.running(seed):
             if network.copies is not None:
-                await network.copies.put(list(blocks.items()), label="test", pin=False)
+                await network.copies.put(list(blocks.items()))
             yield network
-
-    def skips_where_copies_are_given(self) -> None:
-        """For tests whose `give` misbehaves: where copies are put, it is never asked."""
-        if self.make(ALICE).copies is not None:
-            pytest.skip("this adapter gives copies, and asks nobody for blocks")
 
     def test_blocks_are_fetched_by_cid(self) -> None:
         """C43: of every kind and size, from a peer that is named and from any, both ways at the same time."""
@@ -137,9 +132,12 @@ class BlockSuite(Networks):
 
         self.run(test)
 
+
+class GivingSuite(BlockSuite):
+    """The same of adapters that ask `give` for each block, instead of having copies put somewhere."""
+
     def test_what_does_not_fit_is_never_handed_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """C36: a peer that gives other bytes, or too many: the next is asked."""
-        self.skips_where_copies_are_given()
         monkeypatch.setattr(Limits, "fetch_wait_s", 4.0)
 
         async def test() -> None:
@@ -160,7 +158,6 @@ class BlockSuite(Networks):
 
     def test_a_peer_that_goes_gives_nothing(self) -> None:
         """C43: a fetch from a peer that cannot answer ends when the peer is gone; meanwhile others are served."""
-        self.skips_where_copies_are_given()
 
         async def test() -> None:
             waiting = trio.Event()
@@ -194,7 +191,6 @@ class BlockSuite(Networks):
 
     def test_a_fetch_ends_with_the_network(self) -> None:
         """C46: whoever waits for a block when the network stops is told."""
-        self.skips_where_copies_are_given()
 
         async def test() -> None:
             waiting = trio.Event()
@@ -219,7 +215,6 @@ class BlockSuite(Networks):
 
     def test_an_error_in_giving_ends_the_node_loudly(self) -> None:
         """C46: a bug where blocks are looked up is not swallowed."""
-        self.skips_where_copies_are_given()
 
         async def give(cid: Cid) -> bytes | None:
             raise ZeroDivisionError

@@ -67,7 +67,9 @@ class StreamSuite(Networks):
 
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(send)
-                    await trio.sleep(6)
+                    await trio.sleep(
+                        6
+                    )  # real time: Yamux waits by a clock of its own, and nothing tells when it gives up
                     assert not finished
                     start.set()
                     await done.wait()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import trio
 
-from walytis_core.cid import PREFIXES, Cid
+from walytis_core.cid import Cid, is_ours
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network.port import Give, PeerId
@@ -73,7 +73,7 @@ class Blocks:
 
     async def fetch(self, cid: Cid, peers: Sequence[PeerId]) -> bytes:
         """Asks these peers; raises `UnavailableError` when none of them gives the block in time."""
-        number, asked = self._new_id(), _Asked(cid, peers if cid[:4] in PREFIXES else ())
+        number, asked = self._new_id(), _Asked(cid, peers if is_ours(cid) else ())
         self._asked[number] = asked
         try:
             for peer in tuple(asked.waiting):

@@ -73,20 +73,24 @@ class Copies(Protocol):
         """Names the daemon: with another one, no copy is there yet."""
         ...
 
-    async def put(self, blocks: Sequence[tuple[Cid, bytes]], *, label: str, pin: bool) -> None:
-        """Has copies kept: pinned under a label, so that the daemon never clears them away, or for as long as it likes."""
+    async def put(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
+        """Has copies kept, for as long as the daemon likes."""
+        ...
+
+    async def pin(self, cids: Sequence[Cid], label: str) -> None:
+        """Has copies that are there kept until the pins are taken away; each has one label, the last it was given."""
         ...
 
     async def is_pinned(self, cid: Cid) -> bool:
         """Whether a pinned copy of this block is there."""
         ...
 
-    async def unpin(self, cids: Sequence[Cid]) -> None:
-        """Takes the pins of copies away; those that are not pinned are passed over."""
+    async def pins(self, label: str, most: int) -> Sequence[Cid]:
+        """The pinned copies of a label, or so many of them."""
         ...
 
-    async def unpin_all(self, label: str) -> None:
-        """Takes away the pins of all copies that were pinned under this label."""
+    async def unpin(self, cids: Sequence[Cid], label: str) -> None:
+        """Takes pins away that have this label; others, and what is not pinned, are passed over."""
         ...
 
 

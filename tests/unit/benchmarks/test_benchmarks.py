@@ -90,9 +90,11 @@ def test_an_unknown_measure_is_refused(capsys):
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.libp2p
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.kubo) if "kubo" in name else name for name in MEASURES]
+)
 def test_every_measure_runs(name, tmp_path):
     rows = list(MEASURES[name](Bench(tmp_path, quick=True)))
     assert rows
-    assert all(row.value >= 0 for row in rows)
-    assert any(row.target for row in rows)
+    assert all(row.value > 0 or row.unit in {"blocks", "streams", "MB"} for row in rows)
+    assert any(row.target for row in rows) or name == "kubo-blocks"  # which is only reported

@@ -5,6 +5,7 @@ import base64
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segno
@@ -149,6 +150,43 @@ def test_a_join_fits_the_narrowest_usual_terminal():
     assert "come online " in out.getvalue()
     assert "12 of 40 blocks" in out.getvalue()
     assert "…" not in out.getvalue()
+
+
+CHAIN_STATUS: dict[str, Any] = {
+    "heads": 1, "peers": 0, "last_contact": None, "pulling_from": None, "parked": 0, "missing": 0, "refused": {},
+    "forked_authors": 0, "corrupt": 0, "writable": True, "not_writable_because": None, "followers": {}, "copied": None,
+}  # fmt: skip
+
+
+def status(*, running, online, copied=None):
+    node = {
+        "chains": 1,
+        "blocks": 1,
+        "peers": 0,
+        "sessions": 0,
+        "refused": {},
+        "network": "up" if online else "No daemon",
+    }
+    chain = {"name": "notes", "id": "b" * 59, "blocks": 1, "height": 1, "status": CHAIN_STATUS | {"copied": copied}}
+    return shown(
+        render.status_page({"running": running, "online": online, "node": node, "chains": [chain], "damaged": []})
+    )
+
+
+def test_a_node_whose_network_is_down_is_not_said_to_be_online():
+    assert "offline: nobody can reach it" in status(running=False, online=False)
+    assert "`walytis run`" in status(running=False, online=False)
+    assert "node     online" in status(running=True, online=True)
+    down = status(running=True, online=False)
+    assert "running, not online" in down
+    assert "No daemon" in down
+    assert "`walytis run`" not in down
+
+
+def test_copies_in_a_daemon_are_told_of_where_there_is_one():
+    assert "IPFS" not in status(running=True, online=True)
+    assert "not all of it is in the daemon yet" in status(running=True, online=True, copied=False)
+    assert "on IPFS  all of it is in the daemon" in status(running=True, online=True, copied=True)
 
 
 def test_bytes_and_long_content_are_named():

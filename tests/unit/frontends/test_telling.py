@@ -31,7 +31,12 @@ def test_a_command_in_a_hint_acts_on_the_same_directory(monkeypatch, text, named
 
 @pytest.mark.parametrize(
     ("sentence", "shown"),
-    [("no such thing", "No such thing."), ("data is in use", "data is in use."), ("./x is in use", "./x is in use.")],
+    [
+        ("no such thing", "No such thing."),
+        ("data is in use", "data is in use."),
+        ("./x is in use", "./x is in use."),
+        ("mDNS needs it", "mDNS needs it."),
+    ],
 )
 def test_a_sentence_begins_large_and_a_path_as_it_is(capsys, sentence, shown):
     with pytest.raises(typer.Exit), telling(as_json=False, data_dir=Path("data")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.suites.making import ALICE, BOB, World, some_id
+from tests.suites.making import ALICE, BOB, CAROL, World, some_id
 from walytis_core.authors import OwnAuthor, author_key_name, first_values
 from walytis_core.errors import UnavailableError
 from walytis_core.events import Arrived, Forked, Synced
@@ -77,11 +77,23 @@ def test_peers_hold_newer_blocks_of_ours():
     assert author.signer.key != key
 
 
-def test_a_given_key_adopts_its_blocks():
-    """C27: blocks by a given key that peers send are taken for one's own."""
-    author = Bench(given=ALICE).open()
-    author.tell(Arrived([WORLD.block(ALICE)]))
-    assert (author.signer, author.is_unsure) == (ALICE, False)
+def test_blocks_by_a_key_that_cannot_be_replaced():
+    """C27: they are taken for one's own, and show that the key wrote elsewhere: it writes on after the next sync."""
+    for bench in (Bench(given=ALICE), Bench(LISTED)):
+        bench.begin({} if bench.given is None else first_values(given=ALICE.key))
+        author = bench.open()
+        assert not author.is_unsure
+        own = WORLD.block(BOB)._replace(author=author.signer.key)
+        author.tell(Arrived([own], own=True))
+        assert not author.is_unsure
+        author.tell(Arrived([WORLD.block(CAROL)]))
+        assert not author.is_unsure
+        key = author.signer.key
+        author.tell(Arrived([own]))
+        assert (author.signer.key, author.is_unsure) == (key, True)
+        assert bench.open().is_unsure
+        author.tell(Synced("peer", equal=False))
+        author.require_sure()
 
 
 def test_a_fork_of_ours():
@@ -104,7 +116,12 @@ def test_the_start_is_kept():
 
 def test_a_given_key_that_is_new_here():
     """C27: what it wrote elsewhere is not known until a sync."""
-    assert not Bench(given=ALICE).open().is_unsure
+    assert Bench(given=ALICE).open().is_unsure  # for a chain that was made, or came by a file, with another key
+    bench = Bench(given=ALICE)
+    bench.begin(first_values(given=ALICE.key))
+    assert not bench.open().is_unsure  # the chain was made with it
+    bench.given = BOB
+    assert bench.open().is_unsure
     bench = Bench(given=ALICE)
     bench.begin(first_values(given=ALICE.key, issuer="the inviter"))
     author = bench.open()

@@ -360,6 +360,22 @@ def test_pieces_name_all_that_may_be_dropped(monkeypatch: pytest.MonkeyPatch) ->
     assert [piece.cid for piece in pieces(content, nothing)] == [content.link]
 
 
+def test_a_file_that_repeats_itself_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C36: half a million leaves, all one, in thirteen pieces: what looks for missing ones, or drops it, takes no long."""
+    small(monkeypatch)
+    content, held = made(bytes(4 * 3**12))
+    assert len(held) == 13
+    looked: list[Cid] = []
+
+    def has(cid: Cid) -> bool:
+        looked.append(cid)
+        return True
+
+    assert list(missing(content, has, held.get)) == []
+    assert len(list(pieces(content, held.get))) == 12 + 3
+    assert len(looked) == 3
+
+
 # --- reading ------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,7 +98,7 @@ def test_all_blocks_as_they_came_and_each_piece_once(chain: Chain, tmp_path: Pat
     assert kinds.count(RAW_PREFIX) == 2, "the zeros once, and the end"
     assert report.pieces == 3
     assert report.blocks == 4
-    assert done[-1] == (5, 5)
+    assert done[-1][0] == done[-1][1]
 
 
 def test_a_file_that_is_there_is_kept(chain: Chain, tmp_path: Path):
@@ -109,7 +111,8 @@ def test_a_file_that_is_there_is_kept(chain: Chain, tmp_path: Path):
 
     with pytest.raises(InvalidInputError, match="is there already") as caught:
         chain.export(path)
-    assert "force" in caught.value.hint
+    assert "`--force`" in caught.value.hint
+    assert "force=True" in caught.value.hint
     with pytest.raises(InvalidInputError, match="is there already"):
         chain.export(tmp_path / "b.car", progress=appear)
     assert path.read_bytes() == b"precious"
@@ -117,6 +120,65 @@ def test_a_file_that_is_there_is_kept(chain: Chain, tmp_path: Path):
     chain.export(path, force=True)
     assert blocks_in(path)[0].id == chain.id
     assert names(tmp_path) == ["a.car", "b.car"]
+
+
+def test_what_is_no_file_is_never_replaced(chain: Chain, tmp_path: Path, request: pytest.FixtureRequest):
+    """C45: also when it is asked for: a folder, a pipe, a device, and what stands in such a place meanwhile."""
+    folder, fifo, link = tmp_path / "folder", tmp_path / "fifo", tmp_path / "link"
+    folder.mkdir()
+    os.mkfifo(fifo)
+    ours, theirs = os.openpty()
+    for descriptor in (ours, theirs):
+        request.addfinalizer(partial(os.close, descriptor))
+    device = Path(os.ttyname(theirs))  # where nothing else can be put, whoever runs this
+    link.symlink_to(device)
+    for path, said in ((folder, "is a folder"), (fifo, "a pipe"), (link, "a device"), (device, "a device")):
+        for force in (False, True):
+            with pytest.raises(InvalidInputError, match=said) as caught:
+                chain.export(path, force=force)
+            assert "force" not in caught.value.hint
+    assert fifo.is_fifo()
+    assert link.is_symlink()
+    assert device.is_char_device()
+
+    def appear(_done: int, _total: int) -> None:
+        if not (tmp_path / "late").exists():
+            os.mkfifo(tmp_path / "late")
+
+    with pytest.raises(InvalidInputError, match="a pipe"):
+        chain.export(tmp_path / "late", force=True, progress=appear)
+    assert (tmp_path / "late").is_fifo()
+    assert names(tmp_path) == ["fifo", "folder", "late", "link"]
+    assert names(folder) == []
+
+
+def test_a_link_keeps_naming_its_file(chain: Chain, tmp_path: Path):
+    """C45: the file that it names is written; a link to nothing gets its file, one to itself is refused."""
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "a.car", tmp_path / "link"
+    link.symlink_to("there/a.car")
+    assert chain.export(link).path == link
+    with pytest.raises(InvalidInputError, match="is there already"):
+        chain.export(link)
+    chain.append(b"more")
+    chain.export(link, force=True)
+    assert link.readlink() == Path("there/a.car")
+    assert len(blocks_in(target)) == 2
+    assert names(tmp_path / "there") == ["a.car"]
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(InvalidInputError, match="cannot be a file"):
+        chain.export(tmp_path / "round", force=True)
+    assert (tmp_path / "round").is_symlink()
+
+
+def test_how_far_one_long_file_is(chain: Chain, tmp_path: Path):
+    """C45: most of a file may be the content of one block: progress tells of it, and never goes back."""
+    chain.append(random.Random(1).randbytes(Limits.leaf_bytes * 80))
+    done: list[tuple[int, int]] = []
+    chain.export(tmp_path / "a.car", progress=lambda *step: done.append(step))
+    assert len({held for held, _ in done}) > 4
+    assert done == sorted(done)
+    assert {total for _, total in done} == {done[-1][0]}
 
 
 def test_a_file_system_without_links(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -155,6 +217,12 @@ def test_what_cannot_be_written_leaves_nothing(chain: Chain, tmp_path: Path, mon
     assert (tmp_path / "a.car").read_bytes() == b"precious"
     assert names(tmp_path) == ["a.car", "folder"]
     assert names(tmp_path / "folder") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="where there is a /proc")
+def test_a_folder_that_takes_no_files(chain: Chain):
+    with pytest.raises(InvalidInputError, match="no file can be made in /proc"):
+        chain.export(Path("/proc/a.car"))
 
 
 def test_giving_up(chain: Chain, tmp_path: Path):

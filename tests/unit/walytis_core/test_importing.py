@@ -262,8 +262,9 @@ def test_names(node: Node, tmp_path: Path):
         assert everything(node) == before
     chain = node.import_chain(path)
     assert chain.name == "ab"
-    with pytest.raises(InvalidInputError, match="held here already, as ab"):
-        node.import_chain(path, name="other")
+    with pytest.raises(InvalidInputError, match="held here already, as ab") as caught:
+        node.import_chain(path, name="an other")
+    assert "`walytis rename ab 'an other'`" in caught.value.hint
     assert node.import_chain(path, name="ab") is chain
 
 

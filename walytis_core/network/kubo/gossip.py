@@ -9,7 +9,6 @@ payloads are multibase base64url. Knows no chains.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ import trio
 
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
-from walytis_core.network.kubo.addresses import is_peer_id
+from walytis_core.network._peer_id import is_peer_id
 from walytis_core.network.kubo.peers import Peers
-from walytis_core.network.kubo.rpc import Rpc
+from walytis_core.network.kubo.rpc import Rpc, object_of
 from walytis_core.network.port import Gossip, PeerId
 
 __all__ = ["Channels", "Hear"]
@@ -49,7 +48,7 @@ def encoded(data: bytes) -> str:
 
 def decoded(text: object) -> bytes | None:
     """The bytes of multibase base64url; None where it is not that."""
-    if not isinstance(text, str) or not text.startswith("u"):
+    if not isinstance(text, str) or not text.startswith("u") or "=" in text:
         return None
     try:
         return base64.b64decode(text[1:] + "=" * (-len(text[1:]) % 4), altchars=b"-_", validate=True)
@@ -119,11 +118,13 @@ class Channels:
     # --- subscriptions -----------------------------------------------------------------------------------------------
 
     async def subscribe(self, channel: str) -> None:
-        """Subscribes; returns when the daemon has, or is away."""
+        """Subscribes; returns when the daemon has, does not answer in time, or is away."""
         subscription = self._subscriptions[channel] = _Subscription()
         self._nursery.start_soon(self._keep, channel, subscription)
-        with trio.move_on_after(_OPEN_WAIT_S):
-            await subscription.is_settled.wait()
+        await trio.lowlevel.checkpoint()
+        if self._up.is_set():
+            with trio.move_on_after(_OPEN_WAIT_S):
+                await subscription.is_settled.wait()
 
     async def unsubscribe(self, channel: str) -> None:
         """Ends a subscription."""
@@ -158,11 +159,7 @@ class Channels:
                 await trio.sleep(pause_s)
 
     def _take(self, channel: str, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        match message:
+        match object_of(line):
             case {"from": str(publisher), "data": text} if is_peer_id(publisher) and publisher != self.own:
                 data = decoded(text)
                 if data is not None and len(data) <= Limits.max_gossip_bytes:

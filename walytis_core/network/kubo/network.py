@@ -53,6 +53,7 @@ class KuboNetwork:
         self._watchers: list[Mailbox[tuple[PeerId, bool]]] = []
         self._run: RunningKubo | None = None
         self._peer_id: PeerId = ""
+        self._copies: Copies | None = None
 
     @property
     def peer_id(self) -> PeerId:
@@ -100,13 +101,15 @@ class KuboNetwork:
     @property
     def copies(self) -> Copies | None:
         """The daemon's block store."""
-        from walytis_core.network.kubo.copies import KuboCopies  # noqa: PLC0415 - loads httpx
+        if self._copies is None:
+            from walytis_core.network.kubo.blocks import KuboCopies  # noqa: PLC0415 - loads httpx
 
-        return KuboCopies(lambda: self._running().rpc, lambda: self.peer_id)
+            self._copies = KuboCopies(lambda: self._running().rpc, lambda: self.peer_id)
+        return self._copies
 
     async def fetch(self, cid: Cid, peers: Sequence[PeerId] = ()) -> bytes:
         """Has the daemon fetch a block, from any peer that it finds."""
-        from walytis_core.network.kubo.copies import fetch  # noqa: PLC0415 - loads httpx
+        from walytis_core.network.kubo.blocks import fetch  # noqa: PLC0415 - loads httpx
 
         return await fetch(self._running().rpc, cid)
 

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from walytis_core.errors import UnavailableError
-from walytis_core.network.kubo.addresses import is_peer_id, peer_of, plain
+from walytis_core.network._addresses import of_peer, peer_of
+from walytis_core.network._peer_id import is_peer_id
 from walytis_core.network.kubo.rpc import Rpc, RpcRefusedError
 from walytis_core.network.port import Connected, PeerId
 
@@ -180,7 +181,7 @@ class Peers:
         addresses: tuple[str, ...] = ()
         with suppress(UnavailableError):
             told = await self._rpc.ask("id", peer, wait_s=LOOK_WAIT_S)
-            addresses = plain(told.get("Addresses"), peer, MAX_KNOWN)
+            addresses = of_peer(told.get("Addresses"), peer, MAX_KNOWN)
         if peer in self._there:
             self._known[peer] = _Known(addresses, trio.current_time() + (_FRESH_S if addresses else _RETRY_S))
 

@@ -1,7 +1,7 @@
 """What a daemon must be before a node can run on it, each thing with what to change where it is not so.
 
 Invariants: nothing in the daemon is changed; each finding says what to do about it. A node that starts raises the first
-that is wrong, `walytis doctor --kubo` shows them all. It knows no chains.
+that is wrong, with what to do about all of them; `walytis doctor --kubo` shows each. It knows no chains.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-import trio
-
 from walytis_core.errors import UnavailableError
-from walytis_core.network.kubo.addresses import is_peer_id, own_addresses, plain
+from walytis_core.network._addresses import loopback_last, of_peer
+from walytis_core.network._peer_id import is_peer_id
+from walytis_core.network.kubo.mounting import check_unused, listeners
 from walytis_core.network.kubo.rpc import NOT_KUBO_HINT, Rpc, RpcRefusedError
 
-__all__ = ["Daemon", "Finding", "Listener", "examine", "identity", "is_answered", "listeners", "require"]
+__all__ = ["Daemon", "Finding", "examine", "identity", "require"]
 
-OLDEST: Final = (0, 30)
+OLDEST: Final = (0, 29)
+"""The oldest version that may do: the first whose `pin/ls` finds pins by their label, which is the youngest thing that is used.
+
+That is what Kubo's own notes on its versions say; tests run on the one version that `make kubo` builds.
+"""
 MAX_OWN_ADDRESSES: Final = 32
-_PROBE_WAIT_S: Final = 1.0
 _RESTART: Final = "and restart the daemon"
 
 
@@ -34,11 +37,6 @@ class Finding(NamedTuple):
     hint: str = ""
     """What to do, where it is not as it must be."""
 
-    def raise_if_wrong(self) -> None:
-        """Raises `UnavailableError` when it is not as it must be."""
-        if not self.is_ok:
-            raise UnavailableError(self.message, hint=self.hint)
-
 
 class Daemon(NamedTuple):
     """Who a daemon is."""
@@ -48,45 +46,13 @@ class Daemon(NamedTuple):
     """Its plain TCP addresses, loopback last."""
 
 
-class Listener(NamedTuple):
-    """A protocol whose streams a daemon hands to a port of the loopback."""
-
-    protocol: str
-    port: int
-
-
 async def identity(rpc: Rpc) -> Daemon:
     """Who the daemon is. Raises `UnavailableError` where it is none."""
     told = await rpc.ask("id")
     peer_id = told.get("ID")
     if not is_peer_id(peer_id):
         raise UnavailableError("What answers is not a Kubo daemon.", hint=NOT_KUBO_HINT)
-    return Daemon(str(peer_id), own_addresses(plain(told.get("Addresses"), str(peer_id), MAX_OWN_ADDRESSES)))
-
-
-async def listeners(rpc: Rpc) -> list[Listener]:
-    """The protocols whose streams the daemon hands to somebody on this machine."""
-    rows = (await rpc.ask("p2p/ls")).get("Listeners")
-    found = []
-    for row in rows if isinstance(rows, list) else []:
-        match row:
-            case {"Protocol": str(protocol), "TargetAddress": str(target)}:
-                if port := re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/(\d{1,5})", target):
-                    found.append(Listener(protocol, int(port[1])))
-            case _:
-                pass
-    return found
-
-
-async def is_answered(port: int) -> bool:
-    """Whether somebody listens at a port of the loopback: a process that was killed leaves its listeners in the daemon."""
-    with trio.move_on_after(_PROBE_WAIT_S):
-        try:
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-        except OSError:
-            return False
-        await stream.aclose()
-    return True
+    return Daemon(str(peer_id), loopback_last(of_peer(told.get("Addresses"), str(peer_id), MAX_OWN_ADDRESSES)))
 
 
 async def examine(rpc: Rpc, protocols: Sequence[str] = ()) -> list[Finding]:
@@ -146,7 +112,7 @@ def _version(told: dict[str, Any]) -> Finding:
 
 def _addresses(told: dict[str, Any]) -> Finding:
     peer_id = str(told.get("ID"))
-    found = plain(told.get("Addresses"), peer_id, MAX_OWN_ADDRESSES)
+    found = of_peer(told.get("Addresses"), peer_id, MAX_OWN_ADDRESSES)
     if found:
         return Finding("addresses", True, f"It is {peer_id} and listens on TCP.")
     return Finding(
@@ -163,17 +129,16 @@ def _on(what: str) -> Callable[[dict[str, Any]], Finding]:
 
 async def _free(rpc: Rpc, protocols: Sequence[str]) -> Finding:
     for protocol, port in await listeners(rpc):
-        if protocol in protocols and await is_answered(port):
-            return Finding(
-                "one node",
-                False,
-                "Another node runs on this Kubo daemon.",
-                "A daemon serves one node: stop the other one, or start a second daemon.",
-            )
+        if protocol in protocols:
+            try:
+                await check_unused(port)
+            except UnavailableError as error:
+                return Finding("one node", False, str(error), error.hint)
     return Finding("one node", True, "No other node runs on it.")
 
 
 async def require(rpc: Rpc, protocols: Sequence[str]) -> None:
-    """Raises `UnavailableError` of the first finding that is wrong."""
-    for finding in await examine(rpc, protocols):
-        finding.raise_if_wrong()
+    """Raises `UnavailableError` of the first finding that is wrong; its hint says what to do about all of them."""
+    wrong = [finding for finding in await examine(rpc, protocols) if not finding.is_ok]
+    if wrong:
+        raise UnavailableError(wrong[0].message, hint=" ".join(dict.fromkeys(finding.hint for finding in wrong)))

@@ -20,7 +20,7 @@ import trio
 from walytis_core.errors import UnavailableError
 from walytis_core.network.kubo.endpoint import Endpoint
 
-__all__ = ["NOT_KUBO_HINT", "Rpc", "RpcRefusedError"]
+__all__ = ["NOT_KUBO_HINT", "Rpc", "RpcRefusedError", "object_of"]
 
 CALL_WAIT_S: Final = 10.0
 CONNECT_WAIT_S: Final = 3.0
@@ -31,6 +31,15 @@ _IDLE_CONNECTIONS: Final = 4
 _IDLE_S: Final = 30.0
 
 NOT_KUBO_HINT: Final = "Give the port of its RPC (Addresses.API of its config, 5001 by default), not of its gateway (8080) or swarm (4001)."
+
+
+def object_of(text: bytes) -> dict[str, Any] | None:
+    """A JSON object that a daemon sent; None where it is none, whatever is wrong with it."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 class RpcRefusedError(UnavailableError):
@@ -112,11 +121,8 @@ class Rpc:
 
     def parsed(self, answer: bytes) -> dict[str, Any]:
         """The JSON object of an answer; an empty one is an empty object. Raises `UnavailableError` where it is none."""
-        try:
-            parsed = json.loads(answer) if answer.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise self._no_kubo() from error
-        if not isinstance(parsed, dict):
+        parsed = object_of(answer) if answer.strip() else {}
+        if parsed is None:
             raise self._no_kubo()
         return parsed
 

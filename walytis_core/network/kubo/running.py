@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -128,7 +129,7 @@ class RunningKubo:
             await self._twice(self.peers.look)
             has_lost_all = had_peers and not self.peers
             if is_hinted or has_lost_all or looks % CHECK_LOOKS == 0:
-                await self._twice(self._check)
+                await self._twice(partial(self._check, is_hinted=is_hinted))
 
     async def _wait(self) -> bool:
         """Waits for the next look; tells whether something hinted at one."""
@@ -138,8 +139,10 @@ class RunningKubo:
         self._hint = trio.Event()
         return not scope.cancelled_caught
 
-    async def _check(self) -> None:
-        """Sees whether the daemon still knows us: one that restarted quickly has forgotten."""
+    async def _check(self, *, is_hinted: bool) -> None:
+        """Sees whether the daemon still knows us: one that restarted quickly has forgotten, or has other settings."""
+        if is_hinted:
+            await require(self.rpc, ())
         self.daemon = await identity(self.rpc)
         self.channels.own = self.daemon.peer_id
         await self.streams.register()

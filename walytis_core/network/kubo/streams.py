@@ -9,7 +9,6 @@ handshake of each stream proves the rest. Knows no chains.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ import trio
 
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits
-from walytis_core.network.kubo.preflight import is_answered, listeners
+from walytis_core.network.kubo.mounting import check_unused, listeners, way_to
 from walytis_core.network.kubo.rpc import Rpc, RpcRefusedError
 from walytis_core.network.kubo.stream import KuboStream
 from walytis_core.network.port import PeerId, Stream, StreamHandler
@@ -80,17 +79,10 @@ class Streams:
                 if held.get(protocol) == port:
                     continue
                 if protocol in held:
-                    await self._free(protocol, held[protocol])
+                    await check_unused(held[protocol])
+                    await self._rpc.call("p2p/close", options={"protocol": protocol})
                 target = f"/ip4/127.0.0.1/tcp/{port}"
                 await self._rpc.call("p2p/listen", protocol, target, options={"report-peer-id": "true"})
-
-    async def _free(self, protocol: str, port: int) -> None:
-        if await is_answered(port):
-            raise UnavailableError(
-                "Another node runs on this Kubo daemon.",
-                hint="A daemon serves one node: stop the other one, or start a second daemon.",
-            )
-        await self._rpc.call("p2p/close", options={"protocol": protocol})
 
     async def _take(self, handler: StreamHandler, socket: trio.SocketStream) -> None:
         named = await self._named(socket)
@@ -143,16 +135,10 @@ class Streams:
         peer, protocol = way
         self._ways.pop(way, None)
         await self._rpc.call("p2p/forward", protocol, "/ip4/127.0.0.1/tcp/0", f"/p2p/{peer}")
-        rows = (await self._rpc.ask("p2p/ls")).get("Listeners")
-        for row in rows if isinstance(rows, list) else []:
-            match row:
-                case {"Protocol": str(said), "ListenAddress": str(where), "TargetAddress": str(target)}:
-                    port = re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/(\d{1,5})", where)
-                    if port and said == protocol and target == f"/p2p/{peer}":
-                        return int(port[1])
-                case _:
-                    pass
-        raise UnavailableError("The Kubo daemon gives no way to this peer.")
+        port = await way_to(self._rpc, peer, protocol)
+        if port is None:
+            raise UnavailableError("The Kubo daemon gives no way to this peer.")
+        return port
 
     def _has_room(self, peer: PeerId, *, is_incoming: bool) -> bool:
         return self._count[peer, is_incoming] < Limits.max_streams_per_peer

@@ -14,11 +14,11 @@ from typing import Final
 
 import trio
 
-from walytis_core.cid import PREFIXES, Cid
+from walytis_core.cid import PREFIXES, Cid, is_ours
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits
 from walytis_core.network.libp2p.bitswap_line import Line
-from walytis_core.network.libp2p.bitswap_wire import MESSAGE_BYTES, Message, is_ours, read
+from walytis_core.network.libp2p.bitswap_wire import MESSAGE_BYTES, Message, read
 from walytis_core.network.libp2p.stream import Prefixed
 from walytis_core.network.port import Give, PeerId, Stream
 
@@ -119,8 +119,6 @@ class Bitswap:
     ) -> None:
         self.give = give
         self.giving = trio.CapacityLimiter(GIVES)
-        self.unasked = 0
-        """Blocks that came and were not asked for."""
         self._dial = dial
         self._connected = connected
         self._is_connected = is_connected
@@ -217,12 +215,10 @@ class Bitswap:
 
     def _came(self, line: Line, prefix: bytes, data: bytes) -> None:
         if not line.asked or prefix not in PREFIXES:  # nothing is hashed for a peer that was not asked
-            self.unasked += 1
             return
         cid = Cid.of(data, prefix)
         fetch = self._fetches.get(cid)
         if fetch is None or cid not in line.asked:
-            self.unasked += 1
             line.garbage()
             return
         line.gave(cid)

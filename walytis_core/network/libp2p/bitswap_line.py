@@ -15,9 +15,9 @@ from typing import Final, Protocol
 import trio
 from libp2p.utils import encode_varint_prefixed
 
-from walytis_core.cid import Cid
+from walytis_core.cid import Cid, is_ours
 from walytis_core.errors import UnavailableError
-from walytis_core.network.libp2p.bitswap_wire import Draft, Want, is_ours
+from walytis_core.network.libp2p.bitswap_wire import Draft, Want
 from walytis_core.network.port import Give, PeerId, Stream
 
 __all__ = ["Line", "Surroundings"]

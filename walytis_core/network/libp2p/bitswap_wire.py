@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 from libp2p.bitswap.pb.bitswap_pb2 import Message as Encoded
 
-from walytis_core.cid import CID_BYTES, PREFIXES, Cid
+from walytis_core.cid import Cid
 from walytis_core.errors import UnavailableError
 from walytis_core.limits import Limits
 
-__all__ = ["MESSAGE_BYTES", "Draft", "Message", "Want", "is_ours", "read"]
+__all__ = ["MESSAGE_BYTES", "Draft", "Message", "Want", "read"]
 
 MESSAGE_BYTES: Final = 2 << 20  # what Kubo sends at most: a long list of wants, or one block of a size we never ask for
 ENTRIES: Final = 4096  # of each kind in one message: Kubo asks for a few hundred
-CID_BYTES_NAMED: Final = 128  # a longer name of something is not repeated to say that it is not here
+NAME_BYTES: Final = 128  # a longer name of something is not repeated to say that it is not here
 _ENTRY_BYTES: Final = 16  # beside its CID or data
 
 
@@ -44,11 +44,6 @@ class Message(NamedTuple):
     lacks: Sequence[bytes]
 
 
-def is_ours(cid: bytes) -> bool:
-    """Whether a CID is of the only kind that is given and fetched: version 1, SHA-256, DAG-CBOR, DAG-PB or raw."""
-    return len(cid) == CID_BYTES and cid[:4] in PREFIXES
-
-
 def read(encoded: bytes) -> Message:
     """Reads a peer's message; raises `UnavailableError` when it is none, for then its stream has no use."""
     try:
@@ -62,7 +57,7 @@ def read(encoded: bytes) -> Message:
         [
             Want(one.block, one.cancel, one.wantType == Encoded.Wantlist.Block, one.sendDontHave)
             for one in entries
-            if len(one.block) <= CID_BYTES_NAMED
+            if len(one.block) <= NAME_BYTES
         ],
         [(one.prefix, one.data) for one in message.payload[:ENTRIES] if len(one.data) <= Limits.leaf_bytes],
         [one.cid for one in presences if one.type == Encoded.Have],

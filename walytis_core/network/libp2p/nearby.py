@@ -13,11 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from multiaddr import Multiaddr
-
 from walytis_core.errors import InvalidInputError
 from walytis_core.limits import Limits
-from walytis_core.network.libp2p.multiaddresses import parse_address, peer_of
+from walytis_core.network._addresses import peer_of
 from walytis_core.network.port import PeerId
 
 __all__ = ["PREFIX", "Nearby", "is_near", "parse_record"]
@@ -96,9 +94,9 @@ def parse_record(record: bytes) -> tuple[PeerId, tuple[str, ...]]:
     for _, entry in zip(range(MAX_ENTRIES), _strings(record), strict=False):
         with suppress(InvalidInputError, UnicodeDecodeError):
             address = _near_address(entry)
-            peer = peer or str(peer_of(address))
-            if str(peer_of(address)) == peer:
-                found[str(address)] = None
+            peer = peer or peer_of(address) or ""
+            if peer_of(address) == peer:
+                found[address] = None
         if len(found) >= Limits.addresses_per_peer:
             break
     return peer, tuple(found)
@@ -115,12 +113,12 @@ def is_near(host: str) -> bool:
     return isinstance(ip, ipaddress.IPv4Address) or not (ip.is_link_local or ip.ipv4_mapped)
 
 
-def _near_address(entry: bytes) -> Multiaddr:
+def _near_address(entry: bytes) -> str:
     """The address of a string such as ``dnsaddr=/ip4/192.168.0.7/tcp/4001/p2p/12D3...``."""
     text = entry.removeprefix(PREFIX).decode("ascii")
     if not entry.startswith(PREFIX) or text.count("/") != 6 or not is_near(text.split("/")[2]):
-        raise InvalidInputError("This is no TCP address of a peer nearby.")  # said before it is parsed in full
-    return parse_address(text)
+        raise InvalidInputError("This is no TCP address of a peer nearby.")
+    return text
 
 
 def _strings(record: bytes) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ import trio
 from walytis_core.cid import Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
 from walytis_core.limits import Limits
+from walytis_core.network._addresses import parse
 from walytis_core.network._errors import single_error
 from walytis_core.network._mailbox import Mailbox
 from walytis_core.network.libp2p.ports import is_free, resumed
@@ -205,25 +206,17 @@ class Libp2pNetwork:
 
 def _to_listen_on(addresses: Sequence[str]) -> tuple[str, ...]:
     """The addresses, each looked at now: a node that has started could only say later that nobody reaches it."""
-    from multiaddr import Multiaddr  # noqa: PLC0415 - as py-libp2p: for those who make a network
-
     if isinstance(addresses, str):
         raise InvalidInputError("`listen` takes a list of addresses, not one text.", hint=f"Write [{addresses!r}].")
     for address in addresses:
-        try:
-            names = [protocol.name for protocol in Multiaddr(address).protocols()]
-        except Exception as error:  # its codecs raise what they like
-            raise _no_listening_on(address) from error
-        if names[:2] not in (["ip4", "tcp"], ["ip6", "tcp"]) or names[2:] not in ([], ["p2p"]):
-            raise _no_listening_on(address)
+        parsed = parse(address)
+        if parsed is None or parsed.kind not in {"ip4", "ip6"}:
+            raise InvalidInputError(
+                f"{address!r} is no address to listen on.",
+                hint="Write an IP address and a TCP port: /ip4/0.0.0.0/tcp/4711.",
+            )
     return tuple(addresses)
 
 
 def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.split("/")[2]).is_loopback
-
-
-def _no_listening_on(address: object) -> InvalidInputError:
-    return InvalidInputError(
-        f"{address!r} is no address to listen on.", hint="Write an IP address and a TCP port: /ip4/0.0.0.0/tcp/4711."
-    )

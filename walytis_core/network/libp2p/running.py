@@ -27,7 +27,7 @@ from walytis_core.network.libp2p.bitswap import PROTOCOLS as BITSWAP
 from walytis_core.network.libp2p.bitswap import Bitswap
 from walytis_core.network.libp2p.gossip import build_gossip
 from walytis_core.network.libp2p.host import build_host, forget_peer, listening_addresses
-from walytis_core.network.libp2p.multiaddresses import parse_address, peer_of, told_by
+from walytis_core.network.libp2p.multiaddresses import parse_address, told_by, with_peer
 from walytis_core.network.libp2p.stream import Libp2pStream
 from walytis_core.network.libp2p.yamux import Muxer
 from walytis_core.network.port import Connected, Give, PeerId, Stream, StreamHandler
@@ -143,8 +143,7 @@ class RunningHost:
         last: Exception | None = None
         for address in addresses[:MAX_DIALLED]:
             try:
-                target = parse_address(address)
-                peer = peer_of(target)
+                target, peer = with_peer(address)
                 if peer == self._host.get_id():
                     raise InvalidInputError("This is our own address.")
                 if self._swarm.get_connections(peer):

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.suites.network_suite import NetworkSuite
+from tests.suites.network_suite import GivingSuite, NetworkSuite
 from tests.suites.networks import ALICE, BOB, CAROL, CHANNEL, PROTOCOL, blocks_of, echo, read_all, until
 from walytis_core.cid import RAW_PREFIX, Cid
 from walytis_core.errors import InvalidInputError, UnavailableError
@@ -16,7 +16,7 @@ from walytis_core.limits import Limits
 from walytis_core.network import Gossip, MemoryHub, MemoryNetwork, Network, Stream, Weather, memory
 
 
-class TestMemoryNetwork(NetworkSuite):
+class TestMemoryNetwork(NetworkSuite, GivingSuite):
     @pytest.fixture(autouse=True)
     def _hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hub = MemoryHub()
