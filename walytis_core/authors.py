@@ -54,7 +54,8 @@ def first_values(*, given: bytes | None, admit: BlockId | None = None, issuer: s
     Args:
         given: The key that the app or a layer brought; None for one of this node's making.
         admit: The `core/admit` block that lists the key.
-        issuer: Who let this node in, when it joined: a given key may have written elsewhere, which is not known yet.
+        issuer: Who let this node in, when it joined, and empty when the chain came by a file: a given key may have
+            written elsewhere, which is not known yet.
     """
     values = {} if given is None else {_GIVEN: given}
     if admit is not None:
@@ -95,11 +96,12 @@ class OwnAuthor:
         self.signer: Signer = given or self._kept()
         self._writers = genesis.policy.writers
         self.start = self._found_start()
-        if given is not None and store.get(_GIVEN) != given.key:
-            store.put(_GIVEN, given.key)
-            self._doubt()  # it may have written elsewhere
-        elif is_copy:
+        is_new = given is not None and store.get(_GIVEN) != given.key
+        began_here = store.get(_ISSUER) is None
+        if is_copy or (is_new and not began_here):  # it may have written elsewhere
             self._doubt()
+        if given is not None and is_new:
+            store.put(_GIVEN, given.key)
 
     @property
     def is_unsure(self) -> bool:
@@ -113,10 +115,15 @@ class OwnAuthor:
         if self.is_unsure:
             raise UnavailableError(
                 "this key may have written more than this copy holds, so it writes only after a sync",
-                hint="Go online until two peers of the chain, or the one that invited you, have been met; then try again.",
+                hint="Go online until two peers of the chain, or the one that invited you, have been met; then try again. "
+                "Where no other copy of the chain is left: `chain.confirm_newest()`.",
             )
         if self._is_unsure:
             self._set_unsure(None)
+
+    def confirm(self) -> None:
+        """The user knows that nobody holds newer blocks by this key."""
+        self._set_unsure(None)
 
     def tell(self, change: Change) -> None:
         """A change of the chain; called under the engine's lock."""

@@ -279,6 +279,10 @@ class Bundle:
 
     # --- reading again -------------------------------------------------------------------------------------------
 
+    def __contains__(self, id: BlockId) -> bool:
+        number = self._numbers.get(id)
+        return number is not None and self._sizes[number] > 0
+
     def id_of(self, number: int) -> BlockId:
         """The id of a block."""
         return self._ids[number]

@@ -416,6 +416,16 @@ class Chain:
         self._require_open()
         return export_chain(self.engine, Path(path), force=force, tell=progress)
 
+    def confirm_newest(self) -> None:
+        """Says that nobody holds newer blocks by this node's key than this copy does, so that it may write at once.
+
+        For the last copy of a chain, restored from a copy or a file, where there is no peer to ask. If it is not so, the
+        key forks, is proven to have, and can write no more.
+        """
+        self._require_open()
+        with self.engine.exclusive():
+            self.own_author.confirm()
+
     def _require_open(self) -> None:
         self.engine.require_process()
         if self._is_closed:

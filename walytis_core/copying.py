@@ -21,7 +21,7 @@ import trio
 from walytis_core import content
 from walytis_core.block import decode
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import ClosedError, NotFoundError, RemoteError, StorageError, UnavailableError
+from walytis_core.errors import ClosedError, NotFoundError, RemoteError, StorageError, UnavailableError, WalytisError
 from walytis_core.events import Arrived, Change, Fetched, Revised, Synced
 from walytis_core.exchange import Exchange, Public
 from walytis_core.loop import Loop
@@ -53,13 +53,15 @@ class _Place(NamedTuple):
 
     put: int = 0
     pinned: int = 0
+    is_behind: int = 0
+    """1 where content came after its block was put, and is not put yet: all is gone through again if that is cut off."""
 
     @classmethod
     def read(cls, note: bytes | None) -> _Place:
         return cls(*map(int, note.split())) if note else cls()
 
     def note(self) -> bytes:
-        return b"%d %d" % self
+        return b"%d %d %d" % self
 
 
 @dataclass(slots=True)
@@ -82,7 +84,8 @@ class Copying:
     _due: set[BlockId] = field(default_factory=set)
     _given: set[Cid] = field(default_factory=set)
     _waiting: dict[BlockId, float] = field(default_factory=dict)  # chains that are being fetched, and until when
-    _fetched: dict[Cid, None] = field(default_factory=dict)
+    _fetched: dict[Cid, BlockId] = field(default_factory=dict)
+    _lost: set[BlockId] = field(default_factory=set)  # chains of which too much was fetched at once
     _dropped: deque[tuple[BlockId, list[Cid]]] = field(default_factory=deque)
     _is_tidy: bool = False
     _holder: str = ""
@@ -107,12 +110,13 @@ class Copying:
         """Whether all of a chain is there, and what is to be pinned is; None where nobody keeps copies. From any thread."""
         if self.shared.network.copies is None or chain.id not in self.exchange:
             return None
-        return min(self._places.get(chain.id, _Place())) >= chain.tables.last
+        place = self._places.get(chain.id, _Place())
+        return min(place.put, place.pinned) >= chain.tables.last and not place.is_behind
 
     def _tell(self, id: BlockId, change: Change) -> None:
         match change:
             case Fetched(cids, missing=False) | Revised(cids):  # what was damaged and is whole again is revised
-                self.loop.post(partial(self._note_fetched, tuple(cids)))
+                self.loop.post(partial(self._note_fetched, id, tuple(cids)))
             case Arrived() | Synced():
                 self.loop.post(partial(self._look_at, id))
             case _:
@@ -126,6 +130,7 @@ class Copying:
 
     def _forget(self, id: BlockId) -> None:
         self._places.pop(id, None)
+        self._waiting.pop(id, None)
         self._is_tidy = False
         self._changed.set()
 
@@ -134,8 +139,11 @@ class Copying:
         self._dropped.append((id, cids))
         self._changed.set()
 
-    def _note_fetched(self, cids: tuple[Cid, ...]) -> None:
-        self._fetched.update(dict.fromkeys(cids[: _FETCHED_KEPT - len(self._fetched)]))
+    def _note_fetched(self, id: BlockId, cids: tuple[Cid, ...]) -> None:
+        if len(self._fetched) + len(cids) > _FETCHED_KEPT:
+            self._lost.add(id)
+            cids = cids[:1]
+        self._fetched.update(dict.fromkeys(cids, id))
         self._changed.set()
 
     async def run(self) -> None:
@@ -148,7 +156,8 @@ class Copying:
             except (UnavailableError, StorageError):
                 _log.debug("copies cannot be kept now", exc_info=True)
                 self._begin_anew()
-                is_away = self.shared.network.failure is not None  # else something is not taken: asked ever more rarely
+                is_away = self.shared.network.failure is not None or not copies.holder
+                # else it does not take something, and is asked ever more rarely
                 pause_s = _RETRY_S if is_away else min(2 * pause_s, _LOOK_S)
                 await trio.sleep(pause_s)
             else:
@@ -183,44 +192,48 @@ class Copying:
             raise UnavailableError("the daemon is not there yet")
         due = [chain for chain in self.exchange.chains() if chain.id in self._due]
         self._due.clear()
-        await self._for_each(due, partial(self._put_new, copies))
-        await self._for_each(due, partial(self._pin_some, copies))
-        while self._fetched:
-            await self._put_fetched(copies)
+        failed = [await self._each(due, partial(step, copies)) for step in (self._put_new, self._pin_some)]
+        await self._put_fetched(copies)
         while self._dropped:
             id, cids = self._dropped[0]
-            await self._release(copies, cids, _label(id))
+            holders = await self._holders(cids)
+            await copies.unpin([cid for cid in cids if holders[cid] is None], _label(id))
             self._dropped.popleft()  # only now: the daemon may have been away
         if not self._is_tidy:
             self._is_tidy = True
             self._is_tidy = await self._clear_deleted(copies) and self._is_tidy
+        for error in filter(None, failed):
+            raise error
         return bool(self._due) or not self._is_tidy
 
-    async def _for_each(self, due: Sequence[Public], step: Callable[[Public], Awaitable[None]]) -> None:
-        """Takes a step for each of some chains; what fails for one does not keep the others waiting."""
-        failed: UnavailableError | None = None
+    async def _each(self, due: Sequence[Public], step: Callable[[Public], Awaitable[None]]) -> WalytisError | None:
+        """Takes a step for each of some chains; what fails for one keeps no other waiting, and is given back."""
+        failed: WalytisError | None = None
         for chain in due:
             try:
                 await step(chain)
             except (NotFoundError, ClosedError):  # it was deleted meanwhile: `forget` comes
                 continue
-            except UnavailableError as error:  # it may be about this chain alone
+            except (UnavailableError, StorageError) as error:  # it may be about this chain alone
                 failed = error
-        if failed is not None:
-            raise failed
+        return failed
 
     # --- one chain -----------------------------------------------------------------------------------------------
 
     async def _put_new(self, copies: Copies, chain: Public) -> None:
         """Puts some of what came since the last time."""
         if chain.id not in self._places:
-            self._places[chain.id] = await self._place_before(copies, chain)
-        if self._must_wait(chain):
+            self._places[chain.id] = await self._place_before(copies, chain.id)
+        if chain.id not in self.exchange or self._must_wait(chain):
             return
         for _ in range(_PAGES_AT_ONCE):
             place = self._places.get(chain.id)
             rows = [] if place is None else await self._rows(chain, place.put)
-            if place is None or not rows:
+            if place is None:
+                return
+            if not rows:
+                if place.is_behind and chain.id not in self._fetched.values():
+                    await self._moved(chain.id, place._replace(is_behind=0))
                 return
             found = (copy for row in rows for copy in _copies_of(chain, row, self._given))
             some = _portions(found)
@@ -229,7 +242,7 @@ class Copying:
                 self._given.update(cid for cid, _ in portion if cid[:4] != chain.id[:4])
             if len(self._given) > _GIVEN_KEPT:
                 self._given.clear()
-            await self._moved(chain, place._replace(put=rows[-1].number))  # so a note stands before the first pin
+            await self._moved(chain.id, place._replace(put=rows[-1].number))  # so a note stands before the first pin
         self._due.add(chain.id)
 
     def _must_wait(self, chain: Public) -> bool:
@@ -253,24 +266,27 @@ class Copying:
         found = (copy for row in own for copy in _copies_of(chain, row, ()))
         some = _portions(found)
         while portion := await self.shared.workers.run(partial(next, some, None)):
+            await copies.put(portion)  # the daemon may have cleared it away, and would look for it everywhere
             await copies.pin([cid for cid, _ in portion], _label(chain.id))
-        await self._moved(chain, place._replace(pinned=rows[-1].number if rows else place.put))
+        await self._moved(chain.id, place._replace(pinned=rows[-1].number if rows else place.put))
         self._due.add(chain.id)
 
     async def _rows(self, chain: Public, after: int) -> list[Row]:
         return await self.shared.workers.run(partial(chain.tables.scan, after, _PAGE, _PAGE_BYTES))
 
-    async def _moved(self, chain: Public, place: _Place) -> None:
+    async def _moved(self, id: BlockId, place: _Place) -> None:
         if self.shared.network.copies is None or self.shared.network.copies.holder != self._holder:
             raise UnavailableError("another daemon has taken its place")
-        if chain.id in self._places:  # else it was deleted meanwhile
-            self._places[chain.id] = place
-            await self.shared.workers.run(partial(self.store.put, self._key(chain.id), place.note()))
+        if id in self._places and id in self.exchange:  # else it was deleted meanwhile
+            self._places[id] = place
+            await self.shared.workers.run(partial(self.store.put, self._key(id), place.note()))
 
-    async def _place_before(self, copies: Copies, chain: Public) -> _Place:
+    async def _place_before(self, copies: Copies, id: BlockId) -> _Place:
         """How far a chain was copied to this daemon in an earlier run."""
-        place = _Place.read(await self.shared.workers.run(partial(self.store.get, self._key(chain.id))))
-        return place if place.pinned and await copies.is_pinned(chain.id) else _Place()
+        place = _Place.read(await self.shared.workers.run(partial(self.store.get, self._key(id))))
+        if not place.pinned or not await copies.is_pinned(id):
+            return _Place()
+        return place._replace(put=0) if place.is_behind else place
 
     def _key(self, id: BlockId) -> str:
         return f"{_NOTE}/{self._holder}/{_label(id)}"
@@ -292,24 +308,36 @@ class Copying:
         return True
 
     async def _release(self, copies: Copies, cids: Sequence[Cid], label: str) -> None:
-        """Takes pins away; what another public chain holds gets the label of that one."""
-        holders = await self.shared.workers.run(lambda: {cid: self.exchange.holder(cid) for cid in cids})
+        """Takes pins of a label away; what another public chain holds gets the label of that one."""
+        holders = await self._holders(cids)
         for id in {id for id in holders.values() if id is not None}:
             await copies.pin([cid for cid in cids if holders[cid] == id], _label(id))
         await copies.unpin([cid for cid in cids if holders[cid] is None], label)
 
+    async def _holders(self, cids: Sequence[Cid]) -> dict[Cid, BlockId | None]:
+        return await self.shared.workers.run(lambda: {cid: self.exchange.holder(cid) for cid in cids})
+
     async def _put_fetched(self, copies: Copies) -> None:
-        """Content that came after its block was copied; a node that is none is passed over."""
-        cid = next(iter(self._fetched))
-        data = await self.exchange.give(cid)
+        """Content that came after its block was put; where that is cut off, the chain is gone through again."""
+        ids = set(self._fetched.values()) & self._places.keys()
+        for id in ids:
+            await self._moved(id, self._places[id]._replace(is_behind=1))
         try:
-            if data is not None:
-                await copies.put([(cid, data)])
+            while self._fetched:
+                cid = next(iter(self._fetched))
+                data = await self.exchange.give(cid)
+                if data is not None:
+                    await copies.put([(cid, data)])
+                self._fetched.pop(cid, None)
         except UnavailableError:
-            if self.shared.network.failure is not None:
-                raise
-            _log.debug("the daemon does not take a piece of content", exc_info=True)
-        self._fetched.pop(cid, None)
+            self._fetched.clear()  # it may be a node that is none: those are passed over when all is gone through
+            raise
+        for id in ids & self._places.keys():
+            is_lost, place = id in self._lost, self._places[id]
+            self._lost.discard(id)
+            await self._moved(id, place._replace(put=0 if is_lost else place.put, is_behind=0))
+            if is_lost:
+                self._due.add(id)
 
 
 def _label(id: BlockId) -> str:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from random import sample
 from typing import Final, Protocol
 
 import trio
@@ -155,7 +156,8 @@ class Exchange:
         """Fetches the blocks of one public chain that are damaged here, as far as they can be had now."""
         workers, network = self._shared.workers, self._shared.network
         try:
-            for id in (await workers.run(chain.tables.corrupt))[:_REPAIRED_AT_ONCE]:
+            corrupt = await workers.run(chain.tables.corrupt)
+            for id in sample(corrupt, min(len(corrupt), _REPAIRED_AT_ONCE)):  # not always those that nobody has
                 with suppress(UnavailableError):  # the next one may be to be had
                     encoded = await network.fetch(id)
                     came = Came(network.peer_id, Why.ASKED, screen([encoded], chain.engine.known), gossip=True)

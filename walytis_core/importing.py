@@ -87,7 +87,7 @@ class Import:
             bundle = self._read(stream)
             self._target(bundle)  # what cannot be taken is said before all of it is judged
             bundle.settle(lambda done, total: self._progress(_READ_SHARE, _JUDGED_SHARE, done, total))
-            with self._registry.importing:
+            with self._registry.importing(self._require_open):
                 held = self._target(bundle)
                 if held is None:
                     return self._take_in(bundle)
@@ -159,10 +159,19 @@ class Import:
             self._take(chain, bundle)
         except BaseException:
             with suppress(WalytisError):  # the node has ended, or the disk refuses: what is here is a part, and valid
-                if not chain.tables.query(Query(author=chain.author), newest_first=False, limit=1):
+                if not self._is_written_to(chain, bundle):
                     self._registry.delete(chain)
             raise
         return chain
+
+    def _is_written_to(self, chain: Chain, bundle: Bundle) -> bool:
+        """Whether this node has appended to the chain since it was added."""
+        query = Query(author=chain.author)
+        while rows := chain.tables.query(query, newest_first=False, limit=_BATCH):
+            if any(row.id not in bundle for row in rows):
+                return True
+            query = query._replace(since=rows[-1].number)
+        return False
 
     def _take(self, chain: Chain, bundle: Bundle) -> None:
         """Takes what is new, in rounds: a branch of an author that forked may be taken only once its turn comes."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
 
 from walytis_core.assembly import Assembly
 from walytis_core.authors import first_values
@@ -26,6 +26,9 @@ from walytis_core.policy import EVERYONE, NONCE_BYTES, Policy, create_genesis
 from walytis_core.seals import SECRET_BYTES, ChainSecret
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.sqlite import SqliteStore
+
+_LOOK_S: Final = 0.5
+"""How often who waits for another import looks whether the node is still open."""
 
 
 class OwnKey(NamedTuple):
@@ -73,8 +76,8 @@ class Registry:
         self._assembly = assembly
         self._damaged: dict[BlockId, StorageError] = {}
         self._naming = threading.RLock()  # held while names are looked at and taken
-        self.importing = threading.Lock()
-        """Held by whoever takes a chain from a file: what fails takes away no chain that another call has given out."""
+        self._import_lock = threading.Lock()
+        self._importer: int | None = None
 
     def open(self, signers: Mapping[BlockId, Signer]) -> None:
         """Opens the chains of the store, each with the signer that the app gave for it, if any."""
@@ -174,8 +177,31 @@ class Registry:
         with self._naming:
             if name is not None:
                 self.require_new_name(name)
-            values = first_values(given=key.given_key, issuer=None if key.given is None else "")
+            values = first_values(given=key.given_key, issuer="")
             return self._add(genesis, name or self._free_name(like), None, key, values)
+
+    @contextmanager
+    def importing(self, require_open: Callable[[], None]) -> Iterator[None]:
+        """Held by whoever takes a chain from a file: what fails takes away no chain that another call has given out.
+
+        Args:
+            require_open: Called while another import is waited for; raises once the node has ended.
+
+        Raises:
+            InvalidInputError: This thread is taking one already.
+        """
+        if self._importer == threading.get_ident():
+            raise InvalidInputError(
+                "a chain is being imported by this very call", hint="Import the next one after it has returned."
+            )
+        while not self._import_lock.acquire(timeout=_LOOK_S):
+            require_open()
+        self._importer = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._importer = None
+            self._import_lock.release()
 
     def _add(
         self, genesis: Block, name: str, secret: ChainSecret | None, key: OwnKey, values: Mapping[str, bytes]

@@ -20,7 +20,7 @@ from tests.suites.making import ALICE, MALLORY, World
 from tests.suites.nodes import assert_sound, ids, until
 from walytis_core import Chain, MemoryHub, Node
 from walytis_core.car import write_header, write_section
-from walytis_core.errors import NotAllowedError, UnavailableError
+from walytis_core.errors import InvalidInputError, NotAllowedError, UnavailableError
 from walytis_core.network import MemoryNetwork
 from walytis_core.signer import Ed25519Signer
 
@@ -351,7 +351,7 @@ def test_a_key_that_is_given_to_an_imported_chain(tmp_path: Path, given: str):
             again.import_chain(tmp_path / "notes.car", signer=signer if given == "in the call" else None)
         with Node.open(tmp_path / "new", network=MemoryNetwork(hub), signers={chain.id: signer}) as again:
             copy = again.chain(chain.id)
-            with pytest.raises(UnavailableError):
+            with pytest.raises(UnavailableError, match="after a sync"):
                 copy.append(b"this would fork")
             again.connect(bob.addresses()).result(WAIT_S)
             until(lambda: copy.status().writable is None)
@@ -385,3 +385,35 @@ def test_an_import_that_fails_takes_no_chain_of_others_away(tmp_path: Path):
         with pytest.raises(KeyboardInterrupt):
             carol.import_chain(tmp_path / "notes.car", progress=lambda _done, _total: stop())
         assert not carol.chains()
+
+
+def test_the_last_copy_of_a_chain(tmp_path: Path):
+    """C27, C45: where nobody is left to ask, its owner says so, and writes on."""
+    signer = Ed25519Signer(bytes(range(32)))
+    with Node.in_memory() as alice:
+        chain = alice.create_chain("notes", readers="everyone", signer=signer)
+        chain.append(b"x")
+        chain.export(tmp_path / "notes.car")
+    with Node.in_memory() as again:
+        copy = again.import_chain(tmp_path / "notes.car", signer=signer)
+        with pytest.raises(UnavailableError):
+            copy.append(b"y")
+        copy.confirm_newest()
+        assert copy.append(b"y").seq == 2
+
+
+def test_an_import_within_an_import_is_refused(tmp_path: Path):
+    """C45: a callback that waits for its own import would wait for ever."""
+    with Node.in_memory() as alice, Node.in_memory() as bob:
+        chain = alice.create_chain("notes", readers="everyone")
+        chain.append_many([b"x"] * 600)
+        chain.export(tmp_path / "notes.car")
+
+        def nested(_done: int, _total: int) -> None:
+            if bob.chains():
+                bob.import_chain(tmp_path / "notes.car")
+
+        with pytest.raises(InvalidInputError):
+            bob.import_chain(tmp_path / "notes.car", progress=nested)
+        assert not bob.chains()
+        assert len(bob.import_chain(tmp_path / "notes.car")) == 600
