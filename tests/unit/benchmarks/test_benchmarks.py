@@ -96,5 +96,5 @@ def test_an_unknown_measure_is_refused(capsys):
 def test_every_measure_runs(name, tmp_path):
     rows = list(MEASURES[name](Bench(tmp_path, quick=True)))
     assert rows
-    assert all(row.value > 0 or row.unit in {"blocks", "streams", "MB"} for row in rows)
+    assert all(row.value >= 0 for row in rows)
     assert any(row.target for row in rows) or name == "kubo-blocks"  # which is only reported
