@@ -6,11 +6,12 @@ import io
 import json
 import random
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from walytis_core.block import Content
@@ -92,6 +93,7 @@ def test_nodes_are_those_of_the_specification(vector: dict[str, Any]) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(1, 5), st.integers(2, 4))
+@example(bytes(4), 1, 2)
 def test_the_tree_is_the_one_of_a_plain_model(data: bytes, leaf: int, links: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small(patch, leaf, links)
@@ -107,10 +109,19 @@ def test_the_tree_is_the_one_of_a_plain_model(data: bytes, leaf: int, links: int
             sizes = [size for _, size in groups]
         assert content == Content(level[0], len(data))
         assert ContentReader(content, held.get).readall() == data
-        all_pieces = list(pieces(content, held.get))
-        assert len(all_pieces) == total_pieces(content)
-        assert sum(len(held[piece.cid]) for piece in all_pieces) == _tree_bytes(len(data), height)
-        assert {piece.cid for piece in all_pieces} == set(held)
+        every = list(all_below(root(content), held))
+        assert len(every) == total_pieces(content)
+        assert sum(len(held[piece.cid]) for piece in every) == _tree_bytes(len(data), height)
+        found = list(pieces(content, held.get))
+        assert {piece.cid for piece in found} == {piece.cid for piece in every} == set(held)
+        nodes = [piece._replace(offset=0) for piece in found if piece.level]
+        assert len(nodes) == len(set(nodes)), "a node that is repeated is walked once"
+
+
+def all_below(piece: Piece, held: dict[Cid, bytes]) -> Iterator[Piece]:
+    yield piece
+    for child in children(piece, held[piece.cid]) if piece.level else ():
+        yield from all_below(child, held)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000])
