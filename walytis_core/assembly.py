@@ -73,8 +73,7 @@ class Assembly:
         known = partial(service.known_peers_of, id)
         author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=is_copy, known_peers=known)
         chain = Chain(home, engine, author, self._layers, self._tables_of)
-        if self._layers:
-            engine.listen(partial(self._tell_others, id))
+        engine.listen(partial(self._tell_others, id))
         keys = self._keys_of(id, genesis.policy)
         ask = self._ask_of(genesis.policy)
         home.opened(chain)
@@ -108,7 +107,7 @@ class Assembly:
         """What waits for this chain on others is checked again, outside this chain's lock."""
         if isinstance(change, Arrived):
             for chain in tuple(self.chains.values()):
-                if chain.id != id:
+                if chain.id != id and chain.judging.is_judging:
                     self._home.life.loop.spawn(partial(self._tell, chain, id))
 
     async def _tell(self, chain: Chain, other: BlockId) -> None:

@@ -140,6 +140,8 @@ class Draft(NamedTuple):
     topics: tuple[str, ...] = ()
     type: str = ""
     ext: Mapping[str, bytes] = {}
+    parents: tuple[BlockId, ...] = ()
+    """Blocks that it names whether they are heads or not."""
 
 
 class Place(NamedTuple):

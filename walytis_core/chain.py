@@ -114,6 +114,8 @@ class Chain:
         topics: Collection[str] = (),
         type: str = "",
         ext: Mapping[str, bytes] | None = None,
+        parents: Collection[BlockId] = (),
+        droppable: bool = False,
     ) -> Block:
         """Adds a block to the chain and offers it to the peers that are there.
 
@@ -126,15 +128,19 @@ class Chain:
             topics: Labels kept in the clear, to filter by without reading payloads; at most 16.
             type: The layer's payload type, e.g. ``"identities/renewed"``; empty for app data. ``core/`` is reserved.
             ext: Extension fields, at most 1 KiB; kept and ignored by those who do not know them.
+            parents: Blocks to name beside the heads, at most 64: for a layer whose blocks name what they build on.
+            droppable: Whether even short content is kept beside the block, so that `drop_content` can forget it.
 
         Raises:
             InvalidInputError: Something is outside its limits; nothing was written.
+            NotFoundError: A parent is not held here.
             NotAllowedError: This node's key may not write to this chain.
             UnavailableError: This directory is a copy, and its key may write only after a sync.
             StorageError: The disk refused; nothing was written.
             ClosedError: The node has been closed.
         """
-        return self.append_many([payload], topics=topics, type=type, ext=ext)[0]
+        payloads = [payload]
+        return self.append_many(payloads, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)[0]
 
     def append_many(
         self,
@@ -143,10 +149,12 @@ class Chain:
         topics: Collection[str] = (),
         type: str = "",
         ext: Mapping[str, bytes] | None = None,
+        parents: Collection[BlockId] = (),
+        droppable: bool = False,
     ) -> Sequence[Block]:
         """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
         self._require_open()
-        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext)
+        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)
         try:
             return self._append([drafting.draft(payload) for payload in payloads])
         except BaseException:  # whatever stopped it
@@ -289,6 +297,18 @@ class Chain:
     def view(self, prefix: str) -> LayerView:
         """A layer's state on this chain. Raises `NotFoundError` when the node has no layer with this prefix."""
         return self.judging.view(prefix)
+
+    def use(self, layer: Layer) -> LayerView:
+        """Has a layer judge this chain from now on, as `Node.open(layers=...)` does for all chains; once is enough.
+
+        Blocks until all that is stored is judged. Do it before feeds are opened: they are told nothing of it.
+
+        Raises:
+            InUseError: The prefix has another version of the layer already.
+            ClosedError: The node has been closed.
+        """
+        self._require_open()
+        return self.judging.use(layer)
 
     # --- people --------------------------------------------------------------------------------------------------
 

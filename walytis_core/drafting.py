@@ -13,8 +13,8 @@ from typing import BinaryIO, cast
 
 from walytis_core import content
 from walytis_core.block import Draft, draft
-from walytis_core.cid import Cid
-from walytis_core.errors import InvalidInputError, WalytisError
+from walytis_core.cid import BlockId, Cid
+from walytis_core.errors import InvalidInputError, NotFoundError, WalytisError
 from walytis_core.limits import Limits
 from walytis_core.store.port import ChainStore
 
@@ -25,16 +25,27 @@ class Drafting:
     Args:
         tables: The chain's tables.
         topics, type, ext: Of each block.
+        parents: Blocks that each block names whether they are heads or not.
+        droppable: Whether short payloads, too, go into the store beside.
 
     Raises:
         InvalidInputError: Something is outside its limits.
     """
 
     def __init__(
-        self, tables: ChainStore, *, topics: Collection[str], type: str, ext: Mapping[str, bytes] | None
+        self,
+        tables: ChainStore,
+        *,
+        topics: Collection[str],
+        type: str,
+        ext: Mapping[str, bytes] | None,
+        parents: Collection[BlockId] = (),
+        droppable: bool = False,
     ) -> None:
         self._tables = tables
-        self._template = draft(b"", topics=topics, type=type, ext=ext)
+        self._template = draft(b"", topics=topics, type=type, ext=ext)._replace(parents=tuple(parents))
+        self._require_parents(parents)
+        self._inline_bytes = -1 if droppable else Limits.max_payload_bytes
         self._fresh: list[Cid] = []
         if type.startswith("core/"):
             raise InvalidInputError("types that start with core/ are the library's own")
@@ -44,17 +55,25 @@ class Drafting:
         if isinstance(payload, (bytearray, memoryview)):
             payload = bytes(payload)
         if isinstance(payload, bytes):
-            if len(payload) <= Limits.max_payload_bytes:
+            if len(payload) <= self._inline_bytes:
                 return self._template._replace(body=payload)
             payload = io.BytesIO(payload)
         if not hasattr(payload, "read"):
             raise InvalidInputError("a payload is bytes, or a binary stream", hint="Encode text first: text.encode().")
         stream = _Stream(payload)
         start = stream.read(Limits.max_payload_bytes + 1)
-        if len(start) <= Limits.max_payload_bytes:
+        if len(start) <= self._inline_bytes:
             return self._template._replace(body=start)
         stream.push_back(start)
         return self._template._replace(body=content.build(cast(BinaryIO, stream), self._put))
+
+    def _require_parents(self, parents: Collection[BlockId]) -> None:
+        if len(parents) > Limits.max_parents:
+            raise InvalidInputError(f"a block names at most {Limits.max_parents} parents")
+        metas = self._tables.metas(parents) if parents else {}
+        for id in parents:
+            if id == self._tables.id or id not in metas or not metas[id].folded:
+                raise NotFoundError("a block cannot be named as a parent: this chain holds no such block here")
 
     def undo(self) -> None:
         """Forgets the content that only these drafts brought."""

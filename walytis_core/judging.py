@@ -6,18 +6,21 @@ Runs under the engine's lock; a node without layers pays nothing. What counts is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
-from walytis_core.errors import NotFoundError, StorageError
+from walytis_core.errors import InUseError, NotFoundError, StorageError
 from walytis_core.events import Arrived, Change, Revised
 from walytis_core.feed import Feed
 from walytis_core.layer import Key, Layer, by_prefix, prefix_of
-from walytis_core.past import Others
+from walytis_core.past import Others, Past
 from walytis_core.standing import OBEYED, Standing
 from walytis_core.view import UNFOLDED, View
+
+
+Answer = TypeVar("Answer")
 
 
 class LayerView:
@@ -43,6 +46,16 @@ class LayerView:
         """The state of one part, for a layer with `key`."""
         with self._engine.exclusive():
             return self._view.state_of(key)
+
+    def ask(self, key: Key, question: Callable[[Past], Answer]) -> Answer:
+        """Asks beforehand what `check` would say: `question` gets the past that the next own block will have.
+
+        Args:
+            key: The part that the block will touch.
+            question: Must be quick: the chain takes no blocks meanwhile.
+        """
+        with self._engine.exclusive():
+            return question(self._view.past(self._engine.replica.members.heads, key))
 
     def value_of(self, key: Key) -> Any:
         """The value of one part, for a layer with `key`. Raises `LocalError` when `finish` fails."""
@@ -93,6 +106,28 @@ class Judging:
         if view is None:
             raise NotFoundError(f"this node has no layer {prefix}", hint="Give it to Node.open(layers=[...]).")
         return LayerView(self._engine, view)
+
+    def use(self, layer: Layer) -> LayerView:
+        """Adds a layer, if it is not there: its view is made of what is stored. Blocks until it has caught up.
+
+        Raises:
+            InUseError: Another layer, or another version of this one, has the prefix.
+        """
+        with self._engine.exclusive():
+            known = self._layers.get(layer.prefix)
+            if known is None:
+                view = View(layer, self._engine.store, self._others)
+                view.arrived()
+                self._layers[layer.prefix], self._views[layer.prefix] = layer, view
+                self._shun()
+            elif known.version != layer.version:
+                raise InUseError(f"this chain is judged by version {known.version} of layer {layer.prefix} already")
+            return self.view(layer.prefix)
+
+    @property
+    def is_judging(self) -> bool:
+        """Whether there are any layers."""
+        return bool(self._layers)
 
     def resolved(self, chain: BlockId) -> None:
         """Another chain of the node took blocks: what waits for it is checked again."""

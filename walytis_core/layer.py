@@ -49,7 +49,7 @@ class Layer:
             part has its own state, from `initial` on, and its own value; None names a part as well.
         removed: Reads from the value the author keys whose heads own blocks must not name. Not together with `key`.
         initial: The state before the first block.
-        version: Raise it when `check`, `step`, `key` or the form of states change: the view is then made anew.
+        version: Change it when `check`, `step`, `key` or the form of states change: the view is then made anew.
         long_content: Whether blocks with content above the inline limit are judged by `check`, which cannot read
             their payload; they are void otherwise.
 
@@ -94,7 +94,7 @@ class Layer:
     key: Callable[[Block], Key] | None = None
     removed: Callable[[Any], frozenset[bytes]] | None = None
     initial: Value = None
-    version: int = 1
+    version: int | str = 1
     long_content: bool = False
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ leaves the folded set is judged in `settle`, on committed members; nothing but b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from walytis_core.ahead import Ahead
 from walytis_core.block import Block, Draft, Place, create, decode
@@ -369,7 +369,7 @@ class Members:
             _check_draft(draft)
         batch = Batch(held, {}, set())
         for draft in drafts:
-            block = create(signer, self._next_place(signer.key, batch, start, shunned), draft, time_ms)
+            block = create(signer, self._next_place(signer.key, batch, start, shunned, draft.parents), draft, time_ms)
             if block.seq <= 1:  # the author's first, or the founder's; the next ones are right by the way they are made
                 self._check_own(block, batch)
                 batch.stage(block)
@@ -381,7 +381,9 @@ class Members:
         if reason is not None:
             raise NotAllowedError(f"this key may not write to the chain: {reason.value}")
 
-    def _next_place(self, author: bytes, batch: Batch, start: BlockId | None, shunned: Collection[BlockId]) -> Place:
+    def _next_place(
+        self, author: bytes, batch: Batch, start: BlockId | None, shunned: Collection[BlockId], asked: Sequence[BlockId]
+    ) -> Place:
         if author in self.frozen:
             raise NotAllowedError(
                 "this key has forked: two blocks carry the same seq, so it can write no more",
@@ -392,13 +394,19 @@ class Members:
             prev, seq = entry.id, entry.seq + 1
         else:
             prev, seq = start or self.genesis.id, 0
-        if len(self.heads) == 1 and prev in self.heads and not shunned:
+        if len(self.heads) == 1 and prev in self.heads and not shunned and not asked:
             return Place(self.genesis.id, seq, prev, (), 1 + self.heads[prev])
         candidates = [id for id in self.heads if id not in shunned] if shunned else list(self.heads)
-        parents = merge_heads(candidates, prev, Limits.max_parents)
-        heights = [self.heads[id] for id in parents]
+        others = self._asked_heights(asked, batch) if asked else {}
+        parents = merge_heads([*others, *(id for id in candidates if id not in others)], prev, Limits.max_parents)
+        heights = [others[id] if id in others else self.heads[id] for id in parents]
         heights.append(self.heads[prev] if prev in self.heads else self._metas((prev,), batch)[prev].height)
         return Place(self.genesis.id, seq, prev, parents, 1 + max(heights))
+
+    def _asked_heights(self, asked: Sequence[BlockId], batch: Batch) -> dict[BlockId, int]:
+        """The blocks that a draft asks to have named, with their heights; none that left the folded set meanwhile."""
+        metas = self._metas(asked, batch)
+        return {id: metas[id].height for id in asked if id in metas and metas[id].folded}
 
     # --- small questions -----------------------------------------------------------------------------------------
 

@@ -15,13 +15,17 @@ from typing import Final, NamedTuple
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
-from walytis_core.store.port import ChainStore, Meta
+from walytis_core.standing import Standing
+from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
 _REMEMBERED: Final = 4096  # headers, of some 200 bytes each, so that the checks of a batch read them once
 
 Others = Callable[[BlockId], ChainStore | None]
 """Gives another chain of this node; None when it holds no such chain."""
+
+Judged = Callable[[Position], Standing | None]
+"""Gives what a layer's `check` made of the block at a place; None when it is not of the part that is being checked."""
 
 
 class DamagedError(Exception):
@@ -34,7 +38,7 @@ class DamagedError(Exception):
 
 
 class Header(NamedTuple):
-    """What the walk needs to know of a block."""
+    """What stands at the head of a block, as far as the walk needs it. `named` is `prev`, if any, and the parents."""
 
     height: int
     author: bytes
@@ -73,18 +77,23 @@ class Headers:
 class Past:
     """The causal past of a block: its ancestors, the genesis among them, without the block itself.
 
-    `id in past`, `past.get(id)`, `past.blocks(prefix)`; `iter(past)` gives all of it in canonical order.
+    `id in past`, `past.get(id)`, `past.header(id)`, `past.standing(id)`, `past.blocks(prefix)`; `iter(past)` gives all
+    of it in canonical order. What the block itself names is found without a walk.
 
     Args:
         headers: Of the chain.
         start: The newest blocks of the past: all members.
         others: Gives the other chains of this node.
+        judged: Gives the verdicts on earlier blocks, for the past of a block that is being checked.
     """
 
-    def __init__(self, headers: Headers, start: Iterable[BlockId], others: Others | None = None) -> None:
+    def __init__(
+        self, headers: Headers, start: Iterable[BlockId], others: Others | None = None, judged: Judged | None = None
+    ) -> None:
         self._headers = headers
         self._start = tuple(start)
         self._others = others
+        self._judged = judged
         self._found: dict[BlockId, Header] = {}
         self._edge: list[tuple[int, BlockId]] = []
         self._newest: dict[bytes, int] = {}
@@ -109,6 +118,30 @@ class Past:
         if id not in self:
             raise NotFoundError(f"block {BlockId(id).short} is not in the causal past")
         return self._block(BlockId(id))
+
+    def header(self, id: BlockId) -> Header:
+        """The header of a block of the past: cheaper than `get`.
+
+        Raises:
+            NotFoundError: The block is not in the past.
+        """
+        if id not in self:
+            raise NotFoundError(f"block {BlockId(id).short} is not in the causal past")
+        return self._headers.of((id,))[id]
+
+    def standing(self, id: BlockId) -> Standing:
+        """What this layer's `check` made of a block of the past that touches the same part of the state (`Layer.key`).
+
+        `Obeyed` and `Void` are as final as the verdict that is built on them; one that is built on `Wait` waits for the
+        same.
+
+        Raises:
+            NotFoundError: The block is not in the past, or not of this part.
+        """
+        standing = None if self._judged is None else self._judged(Position(self.header(id).height, id))
+        if standing is None:
+            raise NotFoundError(f"block {BlockId(id).short} does not touch what this block touches")
+        return standing
 
     def blocks(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[Block]:
         """The blocks whose type starts with `prefix`, in canonical order or from the newest on.

@@ -16,6 +16,7 @@ call at a time, in the order of the commits. When a call raises `StorageError`, 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from walytis_core.folds import Folds
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
 from walytis_core.past import Headers, Others, Past
-from walytis_core.standing import OBEYED, Standing, Void, Wait
+from walytis_core.standing import OBEYED, Failed, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position, Query
 
 UNFOLDED: Final = Void("its author forked, and nothing else builds on it")
@@ -156,7 +157,11 @@ class View:
             return Wait(self._store.id, (id,))
         key, failure = self._guarded.key_of(block)
         known = self._folds.get(key).standing(_place(block))
-        return failure or self._check(block) if known is None else known
+        return failure or self._check(block, key) if known is None else known
+
+    def past(self, heads: Iterable[BlockId], key: Key) -> Past:
+        """What the author of a block with these heads would have seen, who is about to touch this part."""
+        return Past(self._headers, heads, self._others, partial(self._judged, key))
 
     # --- taking in and out ---------------------------------------------------------------------------------------
 
@@ -212,13 +217,12 @@ class View:
         if not self.layer.owns(block.type):
             return False
         key, failure = self._guarded.key_of(block)
-        fold = self._folds.get(key)
-        if fold.find(_place(block)) is not None:
+        if self._folds.get(key).find(_place(block)) is not None:
             return False
-        standing = failure or self._check(block)
+        standing = failure or self._check(block, key)
         if isinstance(standing, Wait):
             self._awaited.add(standing.chain)
-        fold.put(Entry(_place(block), standing))
+        self._folds.get(key).put(Entry(_place(block), standing))
         self._folds.note(block)
         return True
 
@@ -228,8 +232,13 @@ class View:
             key, _ = self._guarded.key_of(block)
             self._folds.get(key).remove(_place(block))
 
-    def _check(self, block: Block) -> Standing:
-        return self._guarded.check(block, Past(self._headers, block.ancestors_named, self._others))
+    def _check(self, block: Block, key: Key) -> Standing:
+        return self._guarded.check(block, self.past(block.ancestors_named, key))
+
+    def _judged(self, key: Key, place: Position) -> Standing | None:
+        """What `check` made of a block: where `step` fails depends on what came in between."""
+        standing = self._folds.get(key).find(place)
+        return OBEYED if isinstance(standing, Failed) else standing
 
     def _recheck(self, chain: BlockId | None) -> None:
         """Checks again what waits for a chain, or for any."""
@@ -245,7 +254,7 @@ class View:
         if chain is not None and isinstance(before, Wait) and before.chain != chain:
             return before
         block = self._block(id)
-        standing = Wait(self._store.id, (id,)) if block is None else self._check(block)
+        standing = Wait(self._store.id, (id,)) if block is None else self._check(block, fold.key)
         if standing != before:
             fold.put(Entry(entry.place, standing))
             if not isinstance(standing, Wait):
