@@ -24,17 +24,21 @@ from walytis_core.errors import (
 )
 from walytis_core.exporting import ExportReport
 from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
+from walytis_core.follower import Via
 from walytis_core.invitation import Invitation
 from walytis_core.invitation_record import InvitationRecord
+from walytis_core.judging import LayerView
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
 from walytis_core.network.libp2p import Libp2pNetwork
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.node import Node
+from walytis_core.past import Past
 from walytis_core.pending import Pending
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.standing import Obeyed, Standing, Void, Wait
 from walytis_core.status import ChainStatus, NodeStats, PeerInfo
+from walytis_core.touches import Touch, Touched, Touches
 
 __all__ = [
     "Arrived",
@@ -56,6 +60,7 @@ __all__ = [
     "InvitationRecord",
     "JoinError",
     "Layer",
+    "LayerView",
     "Libp2pNetwork",
     "Limits",
     "LocalError",
@@ -67,6 +72,7 @@ __all__ = [
     "NotAllowedError",
     "NotFoundError",
     "Obeyed",
+    "Past",
     "PeerInfo",
     "Pending",
     "Reason",
@@ -75,7 +81,11 @@ __all__ = [
     "Signer",
     "Standing",
     "StorageError",
+    "Touch",
+    "Touched",
+    "Touches",
     "UnavailableError",
+    "Via",
     "Void",
     "Wait",
     "WalytisError",

@@ -63,6 +63,23 @@ def encode(value: Writable) -> bytes:
         raise InvalidInputError("cannot be written as DAG-CBOR: text that UTF-8 cannot hold") from error
 
 
+def pack(value: Writable) -> bytes:
+    """`encode` without its checks, at less than half the price: for plain values without links that are known as such."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def unpack(data: bytes) -> Value:
+    """Reads what `encode` or `pack` has written on this device, without asking whether anyone else could have.
+
+    Raises:
+        RemoteError: `Reason.BAD_MESSAGE`: no such data.
+    """
+    try:
+        return _load(data, MAX_DEPTH)
+    except (cbor2.CBORDecodeError, _Refused) as error:
+        raise RemoteError(Reason.BAD_MESSAGE) from error
+
+
 def decode(data: bytes, *, max_bytes: int, max_depth: int) -> Value:
     """Reads a value from bytes that anyone may have sent; takes the canonical form only.
 
@@ -77,20 +94,25 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int) -> Value:
     if len(data) > max_bytes:
         raise RemoteError(Reason.BAD_MESSAGE)
     try:
-        value: Value = cbor2.loads(
-            data,
-            semantic_decoders=_TAGS,
-            tag_hook=_refuse,
-            max_depth=max_depth + 1,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-        )
+        value = _load(data, max_depth)
         is_canonical = _write(value, max_depth) == data
     except (cbor2.CBORDecodeError, _Refused) as error:
         raise RemoteError(Reason.BAD_MESSAGE) from error
     if not is_canonical:
         raise RemoteError(Reason.BAD_MESSAGE)
+    return value
+
+
+def _load(data: bytes, max_depth: int) -> Value:
+    value: Value = cbor2.loads(
+        data,
+        semantic_decoders=_TAGS,
+        tag_hook=_refuse,
+        max_depth=max_depth + 1,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        strict_hashable_types=True,
+    )
     return value
 
 
@@ -128,9 +150,9 @@ def _kinds(value: object, depth: int) -> set[type]:
 
 
 def _check_integers(level: Sequence[Any]) -> None:
-    integers = [value for value in level if type(value) is int]
-    if min(integers) < -_MAX_INT or max(integers) > _MAX_INT:
-        raise _Refused("an integer of more than 53 bits")
+    for value in level:
+        if type(value) is int and not -_MAX_INT <= value <= _MAX_INT:
+            raise _Refused("an integer of more than 53 bits")
 
 
 def _check_keys(level: Sequence[Any]) -> None:
@@ -143,9 +165,10 @@ def _below(level: Sequence[Any]) -> list[Any]:
     """What the lists and maps of a level hold."""
     below: list[Any] = []
     for value in level:
-        if isinstance(value, list | tuple):
+        kind = type(value)
+        if kind is list or kind is tuple:
             below += value
-        elif isinstance(value, dict):
+        elif kind is dict:
             below += value.values()
     return below
 

@@ -168,7 +168,7 @@ class Chain:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def block(self, id: BlockId | str) -> Block:
-        """A block by id. Raises `NotFoundError` when it is not held."""
+        """A block by id. Raises `NotFoundError` when it is not held, `UnavailableError` while it is damaged here."""
         self._require_open()
         return self._reading.block(BlockId.parse(id) if isinstance(id, str) else BlockId(id))
 
@@ -192,7 +192,7 @@ class Chain:
 
         Args:
             topic: Only blocks with this topic.
-            type: Only blocks of this type.
+            type: Only blocks of this type; with a slash at its end, of all types that start so.
             author: Only blocks by this multikey.
             since: Only blocks that came after this cursor (`Arrived.number`, `cursor()`).
             until: Only blocks that came up to this cursor.
@@ -264,7 +264,7 @@ class Chain:
             name: A durable consumer: replays what was not acknowledged, then goes on live. Unnamed: live only.
                 One feed at a time: one that is at work (a loop, a `with` block, a callback) keeps the name until it
                 is closed; one that was left ends when its name is asked for again.
-            topic, type, author: Only such blocks.
+            topic, type, author: Only such blocks; a type with a slash at its end stands for all that start so.
             revisions: Whether to be told, too, when the standing of earlier blocks changes.
             via: Schedules a call in the app's loop, e.g. ``root.after_idle``.
 

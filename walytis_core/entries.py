@@ -1,8 +1,8 @@
 """The blocks of one fold in canonical order, each with what `check` made of it: a durable sorted list in segments.
 
-Invariants: entries are sorted by place, without doubles; a value that a saved head names is never overwritten, so
-whatever a crash cuts off, the head still finds what it was saved with. Few segments are in memory at once: a whole
-chain never is. What the entries mean for a state is decided in `fold.py`.
+Invariants: entries are sorted by place, without doubles; what a saved head names is not touched before the transaction
+that saves the next head, so whatever a crash cuts off, the head still finds what it was saved with. Few segments are in
+memory at once: a whole chain never is. What the entries mean for a state is decided in `fold.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from walytis_core.store.port import ChainStore, Position
 
 _SEGMENT: Final = 512  # entries; some 22 KB on disk, which one new entry writes again
 _LOADED: Final = 32  # segments in memory, of some 100 KB
+_UNSAVED_BYTES: Final = 4 << 20  # of segments and snapshots that are not written yet
 
 
 class Entry(NamedTuple):
@@ -33,9 +34,41 @@ class Entry(NamedTuple):
 def read(data: bytes) -> Any:
     """Reads data that a view has saved."""
     try:
-        return cbor.decode(data, max_bytes=len(data), max_depth=cbor.MAX_DEPTH)
+        return cbor.unpack(data)
     except RemoteError as error:
         raise StorageError("a saved view cannot be read") from error
+
+
+class Unsaved:
+    """What a view has to write, so that one transaction takes many values.
+
+    Between saves there is only what no saved head names: that may be written at any time.
+    """
+
+    def __init__(self, store: ChainStore) -> None:
+        self._store = store
+        self._values: dict[str, bytes | None] = {}
+        self._size = 0
+
+    def get(self, key: str) -> bytes | None:
+        """A value, written or not."""
+        return self._values[key] if key in self._values else self._store.get(key)
+
+    def put(self, key: str, value: bytes | None) -> None:
+        """A value that goes with the next transaction; None removes it."""
+        self._values[key] = value
+        self._size += 0 if value is None else len(value)
+
+    def relieve(self) -> None:
+        """Writes what there is, when it has become much; not while a save is put together."""
+        if self._size >= _UNSAVED_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what there is, in one transaction."""
+        if self._values:
+            self._store.put_many(self._values)
+            self._values, self._size = {}, 0
 
 
 class Shelf:
@@ -44,52 +77,58 @@ class Shelf:
     Args:
         path: Their keys start with it.
         next: The first number that no saved head has named.
-        trash: Numbers that the saved head uses no more.
     """
 
-    def __init__(self, store: ChainStore, path: str, next: int = 0, trash: Sequence[int] = ()) -> None:
-        self._store = store
+    __slots__ = ("_path", "_saved", "_trash", "_unsaved", "next")
+
+    def __init__(self, unsaved: Unsaved, path: str, next: int = 0) -> None:
+        self._unsaved = unsaved
         self._path = path
         self._saved = self.next = next
-        self.trash = list(trash)
+        self._trash: list[int] = []
 
     def keep(self, data: bytes) -> int:
-        """Writes a value; its number."""
-        self._store.put(f"{self._path}{self.next}", data)
+        """Keeps a value; its number."""
+        self._unsaved.put(f"{self._path}{self.next}", data)
+        self._unsaved.relieve()
         self.next += 1
         return self.next - 1
 
     def get(self, number: int) -> bytes:
         """A value that is kept."""
-        data = self._store.get(f"{self._path}{number}")
+        data = self._unsaved.get(f"{self._path}{number}")
         if data is None:
             raise StorageError("a part of a saved view is missing")
         return data
 
     def drop(self, number: int) -> None:
-        """Gives up a value: at once if no saved head names it, else after the next head is saved."""
+        """Gives up a value: at once if no saved head names it, else with the next head."""
         if number >= self._saved:
-            self._store.put(f"{self._path}{number}", None)
+            self._unsaved.put(f"{self._path}{number}", None)
         else:
-            self.trash.append(number)
+            self._trash.append(number)
 
-    def saved(self) -> None:
-        """The head was saved: what it uses no more can go."""
+    def save(self) -> None:
+        """The next head is about to be saved: what it uses no more goes with it."""
         self._saved = self.next
-        trash, self.trash = self.trash, []
+        trash, self._trash = self._trash, []
         for number in trash:
-            self._store.put(f"{self._path}{number}", None)
+            self._unsaved.put(f"{self._path}{number}", None)
 
 
 @dataclass(slots=True)
 class _Segment:
-    """A run of entries. `rows` is None when it is not in memory, `number` when it is not kept as it is now."""
+    """A run of entries. `rows` is None when it was not looked at; then it is kept under `number`, or the last: `data`.
+
+    `number` is None when it is not kept as it is now, and so is `data`.
+    """
 
     first: Position
     size: int
     waits: bool
     number: int | None
     rows: list[Entry] | None
+    data: bytes | None = None
 
 
 class Entries:
@@ -97,18 +136,17 @@ class Entries:
 
     Args:
         shelf: Where segments are kept, but for the last one: most folds have no other.
-        segments: The segments before the last, and the rows of the last, as `to_value` gave them.
-        last: See there.
+        segments: All segments, as `to_value` gave them.
     """
 
-    def __init__(self, shelf: Shelf, segments: Sequence[Any] = (), last: Sequence[Any] = ()) -> None:
+    __slots__ = ("_segments", "_shelf")
+
+    def __init__(self, shelf: Shelf, segments: Sequence[Any] = ()) -> None:
         self._shelf = shelf
         self._segments = [
-            _Segment(Position(height, id), size, waits, number, None) for height, id, size, waits, number in segments
+            _Segment(Position(height, id), size, waits, number, None, data)
+            for height, id, size, waits, number, data in segments
         ]
-        if last:
-            rows = _from_value(last)
-            self._segments.append(_Segment(rows[0].place, len(rows), False, None, rows))
 
     def __len__(self) -> int:
         return sum(segment.size for segment in self._segments)
@@ -121,21 +159,24 @@ class Entries:
         at = bisect_left(rows, place, key=_place)
         return rows[at].standing if at < len(rows) and rows[at].place == place else None
 
-    def put(self, entry: Entry) -> None:
-        """Adds an entry, or replaces the one at its place."""
+    def put(self, entry: Entry) -> Standing | None:
+        """Adds an entry, or replaces the one at its place; what stood there."""
         if not self._segments:
             self._segments.append(_Segment(entry.place, 0, False, None, []))
         index = self._segment_of(entry.place)
         rows = self._rows(index)
         at = bisect_left(rows, entry.place, key=_place)
+        before = None
         if at < len(rows) and rows[at].place == entry.place:
+            before = rows[at].standing
             rows[at] = entry
         elif at == len(rows) >= _SEGMENT:
             self._segments.insert(index + 1, _Segment(entry.place, 1, False, None, [entry]))
-            return
+            return None
         else:
             rows.insert(at, entry)
         self._changed(index)
+        return before
 
     def remove(self, place: Position) -> Standing | None:
         """Takes an entry out; its standing, or None when there was none."""
@@ -168,19 +209,21 @@ class Entries:
                 self._keep(segment, segment.rows)
                 segment.rows = None
 
-    def to_value(self) -> tuple[Value, Value]:
-        """For the head: the segments before the last, and the rows of the last."""
-        if not self._segments:
-            return [], []
-        self.flush()
-        rows, last = self._rows(len(self._segments) - 1), self._segments[-1]
-        if last.number is not None:
-            self._shelf.drop(last.number)
-            last.number = None
-        segments: Value = [[s.first.height, bytes(s.first.id), s.size, s.waits, s.number] for s in self._segments[:-1]]
-        return segments, _to_value(rows)
+    def to_value(self) -> list[Value]:
+        """For the head: where the segments are, after `flush`; the last one is written there itself."""
+        if self._segments:
+            last = self._segments[-1]
+            if last.data is None:
+                rows = self._rows(len(self._segments) - 1)
+                last.data, last.waits, last.rows = _pack(rows), _any_waits(rows), None
+            if last.number is not None:
+                self._shelf.drop(last.number)
+                last.number = None
+        return [[s.first.height, bytes(s.first.id), s.size, s.waits, s.number, s.data] for s in self._segments]
 
     def _segment_of(self, place: Position) -> int:
+        if self._segments[-1].first <= place:
+            return len(self._segments) - 1
         return max(bisect_right(self._segments, place, key=lambda segment: segment.first) - 1, 0)
 
     def _rows(self, index: int) -> list[Entry]:
@@ -188,7 +231,7 @@ class Entries:
         if segment.rows is None:
             if sum(other.rows is not None for other in self._segments) >= _LOADED:
                 self.flush()
-            segment.rows = _from_value(read(self._shelf.get(segment.number or 0)))
+            segment.rows = _unpack(segment.data or self._shelf.get(segment.number or 0))
         return segment.rows
 
     def _changed(self, index: int) -> None:
@@ -197,7 +240,7 @@ class Entries:
         rows = segment.rows or []
         if segment.number is not None:
             self._shelf.drop(segment.number)
-        segment.number = None
+        segment.number = segment.data = None
         if not rows:
             del self._segments[index]
             return
@@ -211,16 +254,21 @@ class Entries:
 
     def _keep(self, segment: _Segment, rows: list[Entry]) -> None:
         if segment.number is None:
-            segment.waits = any(isinstance(entry.standing, Wait) for entry in rows)
-            segment.number = self._shelf.keep(cbor.encode(_to_value(rows)))
+            segment.waits = _any_waits(rows)
+            segment.number = self._shelf.keep(segment.data or _pack(rows))
+        segment.data = None
 
 
-def _to_value(rows: Sequence[Entry]) -> Value:
-    return [[place.height, bytes(place.id), to_value(standing)] for place, standing in rows]
+def _any_waits(rows: Sequence[Entry]) -> bool:
+    return any(isinstance(entry.standing, Wait) for entry in rows)
 
 
-def _from_value(rows: Sequence[Any]) -> list[Entry]:
-    return [Entry(Position(height, BlockId(id)), from_value(standing)) for height, id, standing in rows]
+def _pack(rows: Sequence[Entry]) -> bytes:
+    return cbor.pack([[place.height, bytes(place.id), to_value(standing)] for place, standing in rows])
+
+
+def _unpack(data: bytes) -> list[Entry]:
+    return [Entry(Position(height, BlockId(id)), from_value(standing)) for height, id, standing in read(data)]
 
 
 def _place(entry: Entry) -> Position:

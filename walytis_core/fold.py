@@ -7,21 +7,22 @@ A layer without `key` has one fold, else one for each key. Invariants, after eve
 - a snapshot is the same up to and with its place, so one is good for what changed *above* its place only;
 - snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps.
 
-A head is one durable value, and all it names is never overwritten: a fold is whole at any instant. Which entries there
-must be is decided in `view.py`.
+A head is one durable value, and what it names changes in one transaction with it: a fold is whole at any instant. Which
+entries there must be is decided in `view.py`, and when folds are saved in `folds.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from walytis_core.block import Block, decode
-from walytis_core.cbor import Value, encode
+from walytis_core.cbor import Value, encode, pack
 from walytis_core.cid import BlockId
-from walytis_core.entries import Entries, Entry, Shelf, read
+from walytis_core.entries import Entries, Entry, Shelf, Unsaved, read
 from walytis_core.errors import LocalError
 from walytis_core.guarding import Finished, Guarded
 from walytis_core.layer import Key, Layer
@@ -31,6 +32,7 @@ from walytis_core.store.port import ChainStore, Position
 _SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there are few
 _MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may grow with its blocks
 _PAGE: Final = 64  # blocks read at once
+_SMALL: Final = 4096  # bytes of a state
 
 
 class Snapshot(NamedTuple):
@@ -64,48 +66,66 @@ def kept(obeyed: int) -> set[int]:
 
 def name_of(key: Key) -> str:
     """What stands for a key in the keys of the store."""
-    return hashlib.sha256(encode(key)).hexdigest()[:32]
+    return hashlib.sha256(pack(key)).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class Setting:
+    """What the folds of a view have in common.
+
+    Attributes:
+        layer: What to fold.
+        guarded: Its functions.
+        store: The chain's blocks.
+        unsaved: The chain's values.
+        path: Where the layer's values are kept.
+        at_hand: Some blocks that need not be read again.
+    """
+
+    layer: Layer
+    guarded: Guarded
+    store: ChainStore
+    unsaved: Unsaved
+    path: str
+    at_hand: dict[bytes, Block] = field(default_factory=dict)
 
 
 class Fold:
     """A fold, as it was saved last. See the module's invariants.
 
     Args:
-        layer: What to fold.
-        store: The chain's blocks and values.
-        path: Where the layer's values are kept.
+        setting: The view's.
         key: The key of all its blocks.
-        at_hand: Some blocks that need not be read again.
+        name: What stands for the key.
+        head: As `save` wrote it; None when it has no blocks yet.
     """
 
-    def __init__(self, layer: Layer, store: ChainStore, path: str, key: Key, at_hand: Mapping[bytes, Block]) -> None:
-        self._layer = layer
-        self._guarded = Guarded(layer)
-        self._store = store
-        self._at_hand = at_hand
+    def __init__(self, setting: Setting, key: Key, name: str, head: bytes | None) -> None:
+        self._setting = setting
+        self._layer = setting.layer
+        self._guarded = setting.guarded
+        self._at_hand = setting.at_hand
         self.key = key
-        self._head = f"{path}fold/{name_of(key)}"
-        self._mark = f"{path}wait/{name_of(key)}"
-        blobs = f"{path}blob/{name_of(key)}/"
-        data = store.get(self._head)
+        self._name = name
+        blobs = f"{setting.path}blob/{name}/"
         self.state: Any
         self._at: Position | None
-        if data is None:
-            self._shelf = Shelf(store, blobs)
+        if head is None:
+            self._shelf = Shelf(setting.unsaved, blobs)
             self._entries = Entries(self._shelf)
             self._snapshots: list[Snapshot] = []
-            self._obeyed, self._at, self.state = 0, None, self._initial()
+            self._obeyed, self._size, self._at, self.is_waiting, self.state = 0, 0, None, False, self._initial()
         else:
-            _, next, trash, segments, last, snapshots, self._obeyed, at, state = read(data)
-            self._shelf = Shelf(store, blobs, next, trash)
-            self._entries = Entries(self._shelf, segments, last)
+            _, next, self.is_waiting, segments, snapshots, self._obeyed, at, state = read(head)
+            self._shelf = Shelf(setting.unsaved, blobs, next)
+            self._entries = Entries(self._shelf, segments)
             self._snapshots = [Snapshot(Position(h, BlockId(id)), n, number) for h, id, n, number in snapshots]
-            self._at, self.state = at and Position(at[0], BlockId(at[1])), read(state)
+            self._size, self._at, self.state = len(state), at and Position(at[0], BlockId(at[1])), read(state)
         self._reached = self._obeyed
         self._low: Position | None = None
         self._result: Finished | None = None
         self._base: _Base | None = None
-        self._is_marked = self.is_waiting = store.get(self._mark) is not None
+        self._is_marked = self.is_waiting
         """Whether an entry may wait; a durable mark says so, since `View.resolved` must find the fold."""
         self.is_due = False
         """Whether entries changed that the state does not show: `run`."""
@@ -126,9 +146,13 @@ class Fold:
 
     def put(self, entry: Entry) -> None:
         """Adds a block, or changes what `check` made of it."""
-        self._moved(entry.place, self._entries.find(entry.place), entry.standing)
-        self._entries.put(entry)
+        self._moved(entry.place, self._entries.put(entry), entry.standing)
         self.is_waiting |= isinstance(entry.standing, Wait)
+
+    def page(self, after: Position | None) -> list[tuple[Position, Standing]]:
+        """The next entries after a place, with what the layer makes of them, `finish` included."""
+        page = next((page for page in self._entries.after(after) if page), [])
+        return [(place, self._with_voids(place, standing)) for place, standing in page]
 
     def remove(self, place: Position) -> bool:
         """Takes a block out; whether it was there."""
@@ -179,6 +203,9 @@ class Fold:
     def standing(self, place: Position) -> Standing | None:
         """What the layer makes of the block at a place, `finish` included."""
         standing = self._entries.find(place)
+        return None if standing is None else self._with_voids(place, standing)
+
+    def _with_voids(self, place: Position, standing: Standing) -> Standing:
         if isinstance(standing, Failed):
             return Void(standing.reason)
         if isinstance(standing, Obeyed) and place.id in self._voids:
@@ -188,6 +215,11 @@ class Fold:
     @property
     def _voids(self) -> Mapping[BlockId, str]:
         return self.finished.voids if self._at is not None else {}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `run` only steps over what came behind all else, and that a small state costs little to keep."""
+        return self._size <= _SMALL and (self._at is None or self._low is None or self._low > self._at)
 
     def run(self) -> set[BlockId]:
         """Brings the state up to the entries; the blocks whose standing that changed."""
@@ -257,7 +289,7 @@ class Fold:
         entries = (entry for entry in page if _counts(entry.standing))
         while part := list(islice(entries, _PAGE)):
             away = [entry.place.id for entry in part if entry.place.id not in self._at_hand]
-            encoded = self._store.encoded(away) if away else {}
+            encoded = self._setting.store.encoded(away) if away else {}
             for entry in part:
                 id = entry.place.id
                 if id in self._at_hand:
@@ -273,6 +305,7 @@ class Fold:
         data = self._guarded.encoded(self.state) if is_snapshot or is_base else None
         if data is None:
             return
+        self._size = len(data)
         if is_snapshot:
             self._snapshots.append(Snapshot(place, self._reached, self._shelf.keep(data)))
         if is_base:  # so that many failures cost two steps for each block, and not as many as there are failures
@@ -281,7 +314,7 @@ class Fold:
 
     def _lose(self, place: Position) -> None:
         """Lets a block wait for its own bytes, which are damaged here and wanted again."""
-        self._entries.put(Entry(place, Wait(self._store.id, (BlockId(place.id),))))
+        self._entries.put(Entry(place, Wait(self._setting.store.id, (BlockId(place.id),))))
         self._obeyed -= 1
         self.is_waiting = True
 
@@ -294,27 +327,25 @@ class Fold:
 
     # --- saving --------------------------------------------------------------------------------------------------
 
+    def flush(self) -> None:
+        """Lets go of most entries."""
+        self._entries.flush()
+
     def save(self) -> None:
-        """Writes the fold durably; after `run`."""
-        if self.is_waiting and not self._is_marked:
-            self._store.put(self._mark, encode(self.key))
-        segments, last = self._entries.to_value()
-        shelf = self._shelf
+        """Has the fold written with the next transaction; after `run` and `flush`."""
+        unsaved, path = self._setting.unsaved, self._setting.path
+        segments = self._entries.to_value()
         snapshots: Value = [[one.place.height, bytes(one.place.id), one.obeyed, one.number] for one in self._snapshots]
         at: Value = self._at and [self._at.height, bytes(self._at.id)]
-        trash: Value = list(shelf.trash)
         state = self._guarded.encoded(self.state)
         if state is None:
             at, state = None, encode(self._layer.initial)  # the next one to load it makes the state again
-        self._store.put(
-            self._head,
-            encode([
-                self.key, shelf.next, trash, segments, last, snapshots, self._obeyed, at, state
-            ]),
-        )  # fmt: skip
-        shelf.saved()
-        if self._is_marked and not self.is_waiting:
-            self._store.put(self._mark, None)
+        self._size = len(state)
+        head = [self.key, self._shelf.next, self.is_waiting, segments, snapshots, self._obeyed, at, state]
+        unsaved.put(f"{path}fold/{self._name}", pack(head))
+        self._shelf.save()
+        if self._is_marked != self.is_waiting:
+            unsaved.put(f"{path}wait/{self._name}", pack(self.key) if self.is_waiting else None)
         self._is_marked, self.is_dirty = self.is_waiting, False
 
 
@@ -330,4 +361,4 @@ def key_in(head: bytes) -> Key:
 
 def is_empty(head: bytes) -> bool:
     """Whether a saved fold has no blocks."""
-    return not read(head)[4]
+    return not read(head)[3]

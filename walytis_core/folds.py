@@ -1,28 +1,29 @@
 """The folds of one layer on one chain: which are in memory, and how all of them are saved so that no crash hurts.
 
-Invariants: the root names a number, the cursor, up to which every saved fold has seen all blocks; it is written after
-the folds. While folds are being saved the root says so, since some then know more than the cursor tells. A bounded
-number of folds is in memory, each up to date when it leaves. Which blocks belong in is decided in `view.py`.
+Invariants: the root names a number, the cursor; the saved folds hold the blocks up to it and no others, since they are
+saved together with it, in one transaction. So folds are saved between pages of blocks, never within one. Only while a
+view goes through all blocks once more, folds know more than the cursor tells: the root says so. A bounded number of folds
+is in memory, each up to date when it leaves. Which blocks belong in is decided in `view.py`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from walytis_core.block import Block
-from walytis_core.cbor import encode
+from walytis_core.cbor import pack
 from walytis_core.cid import BlockId
-from walytis_core.entries import read
-from walytis_core.fold import Fold, is_empty, key_in
+from walytis_core.entries import Unsaved, read
+from walytis_core.fold import Fold, Setting, is_empty, key_in, name_of
+from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
 from walytis_core.store.port import ChainStore
 
-_FORMAT: Final = 1
-_IN_MEMORY: Final = 256  # only a layer with `key` has more than one
-_AT_HAND: Final = 64  # blocks that just came
-_BUCKETS: Final = 256  # saved folds are listed so many parts at a time
+_FORMAT: Final = 2
+_IN_MEMORY: Final = 1024  # folds that changed, and as many that did not: only a layer with `key` has more than one
+_BUCKETS: Final = 256  # saved values are listed so many parts at a time
 
 
 class Folds:
@@ -30,92 +31,145 @@ class Folds:
 
     Args:
         layer: What to fold.
+        guarded: Its functions.
         store: The chain's blocks and values.
     """
 
-    def __init__(self, layer: Layer, store: ChainStore) -> None:
+    def __init__(self, layer: Layer, guarded: Guarded, store: ChainStore) -> None:
         self._layer = layer
         self._store = store
         self._path = f"view/{layer.prefix}"
-        self._folds: OrderedDict[Key, Fold] = OrderedDict()
-        self._changed: set[BlockId] = set()
-        self._at_hand: dict[bytes, Block] = {}
+        self._unsaved = Unsaved(store)
+        self._setting = Setting(layer, guarded, store, self._unsaved, self._path)
+        self._saved: OrderedDict[Key, Fold] = OrderedDict()
+        self._changed: dict[Key, Fold] = {}
+        self._due: dict[Key, Fold] = {}
+        self._touches = 0
+        self._revised: set[BlockId] = set()
         self.cursor = 0
         """The number up to which the folds have seen all blocks."""
         self.count = 0
         """How many folded blocks, of any type, there were up to the cursor."""
-        self.is_cut_off = self._open()
-        """Whether a save is under way; at first, whether one was never finished."""
-        self._saved = self.cursor, self.count
+        self.unsaved = 0
+        """How many blocks the saved folds have not seen."""
+        self.is_whole = True
+        """Whether the folds have no blocks but those up to the cursor."""
+        self._open()
+        self._root = self.cursor, self.count, self.is_whole
 
-    def _open(self) -> bool:
+    def _open(self) -> None:
         data = self._store.get(f"{self._path}root")
         if data is None:
-            return False
-        format, version, cursor, count, is_cut_off = read(data)
-        if (format, version) != (_FORMAT, self._layer.version):
-            for key in self._store.items(self._path):
-                self._store.put(key, None)
-            return False
-        self.cursor, self.count = cursor, count
-        return bool(is_cut_off)
+            return
+        format, version, *root = read(data)
+        if (format, version) == (_FORMAT, self._layer.version):
+            self.cursor, self.count, self.is_whole = root
+            return
+        self._store.put(f"{self._path}root", pack([0, None]))  # if this is cut off, no version takes the rest for its own
+        for kind in ("fold", "blob", "wait"):
+            for values in self._listed(kind):
+                self._store.put_many(dict.fromkeys(values))
+
+    def _listed(self, kind: str) -> Iterator[dict[str, bytes]]:
+        return (self._store.items(f"{self._path}{kind}/{bucket:02x}") for bucket in range(_BUCKETS))
+
+    # --- which are in memory -------------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Fold:
-        """The fold of a key; an empty one when it has no blocks yet."""
-        fold = self._folds.get(key)
+        """The fold of a key, to be read; an empty one when it has no blocks yet."""
+        fold = self._changed.get(key)
+        if fold is not None:
+            return fold
+        if key not in self._saved:
+            self.load((key,))
+        self._saved.move_to_end(key)
+        return self._saved[key]
+
+    def change(self, key: Key) -> Fold:
+        """The fold of a key, to be changed."""
+        fold = self._due.get(key)
         if fold is None:
-            while len(self._folds) >= _IN_MEMORY:
-                self._evict()
-            fold = self._folds[key] = Fold(self._layer, self._store, self._path, key, self._at_hand)
-            self._changed |= fold.run()  # due only where the state could not be written
-        self._folds.move_to_end(key)
+            fold = self._due[key] = self._changed[key] = self.get(key)
+            self._saved.pop(key, None)
+        self._touches += 1
         return fold
 
-    def note(self, block: Block) -> None:
-        """A block that the next run will need: if few came, it is not read again."""
-        if len(self._at_hand) < _AT_HAND:
-            self._at_hand[block.id] = block
+    def load(self, keys: Collection[Key]) -> None:
+        """Reads folds together that are about to be needed."""
+        names = {key: name_of(key) for key in keys if key not in self._changed and key not in self._saved}
+        if not names:
+            return
+        heads = self._store.get_many([f"{self._path}fold/{name}" for name in names.values()])
+        for key, name in names.items():
+            fold = self._saved[key] = Fold(self._setting, key, name, heads.get(f"{self._path}fold/{name}"))
+            self._revised |= fold.run()  # due only where the state could not be written
+        self._forget(len(names))
 
-    def run(self) -> set[BlockId]:
-        """Brings all states up to their blocks; the blocks whose standing changed since the last call."""
-        changed, self._changed = self._changed, set()
-        changed.update(*(fold.run() for fold in self._folds.values()))
-        self._at_hand.clear()
-        return changed
-
-    def save(self) -> None:
-        """Writes everything durably; after `run`."""
-        for fold in self._folds.values():
-            self._save(fold)
-        if self.is_cut_off or self._saved != (self.cursor, self.count):
-            self._saved = self.cursor, self.count
-            self._put_root(is_cut_off=False)
+    def _forget(self, new: int) -> None:
+        while len(self._saved) > max(_IN_MEMORY, new):
+            self._saved.popitem(last=False)
 
     def waiting(self) -> Iterator[Fold]:
-        """The folds in which a block may wait."""
+        """The folds in which a block may wait, to be changed."""
         keys = set(self._store.items(f"{self._path}wait/").values())
-        keys.update(encode(fold.key) for fold in self._folds.values() if fold.is_waiting)
-        return (self.get(read(key)) for key in sorted(keys))
+        keys.update(pack(key) for folds in (self._saved, self._changed) for key in folds if folds[key].is_waiting)
+        return (self.change(read(key)) for key in sorted(keys))
 
     def keys(self) -> Iterator[Key]:
         """The keys of the saved folds that have blocks."""
-        for bucket in range(_BUCKETS):
-            for head in self._store.items(f"{self._path}fold/{bucket:02x}").values():
-                if not is_empty(head):
-                    yield key_in(head)
+        return (key_in(head) for heads in self._listed("fold") for head in heads.values() if not is_empty(head))
 
-    def _evict(self) -> None:
-        fold = next(iter(self._folds.values()))
-        self._changed |= fold.run()
-        self._save(fold)
-        del self._folds[fold.key]
+    # --- bringing up to date, and saving -------------------------------------------------------------------------
 
-    def _save(self, fold: Fold) -> None:
-        if fold.is_dirty:
-            if not self.is_cut_off:
-                self._put_root(is_cut_off=True)
-            fold.save()
+    def see(self, cursor: int, count: int) -> None:
+        """All blocks up to a number have been seen, so many more than before."""
+        self.cursor = cursor
+        self.count += count
+        self.unsaved += count
 
-    def _put_root(self, *, is_cut_off: bool) -> None:
-        self._store.put(f"{self._path}root", encode([_FORMAT, self._layer.version, *self._saved, is_cut_off]))
-        self.is_cut_off = is_cut_off
+    def note(self, block: Block) -> None:
+        """A block that the next run will need: it is not read again."""
+        self._setting.at_hand[block.id] = block
+
+    def run(self) -> set[BlockId]:
+        """Brings all states up to their blocks; the blocks whose standing changed since the last call."""
+        for fold in self._due.values():
+            self._revised |= fold.run()
+        self._due.clear()
+        self._setting.at_hand.clear()
+        revised, self._revised = self._revised, set()
+        return revised
+
+    def relieve(self) -> None:
+        """Between pages of blocks: keeps memory bounded."""
+        for key, fold in list(self._due.items()):
+            if fold.goes_on:
+                self._revised |= fold.run()
+                del self._due[key]
+        self._setting.at_hand.clear()
+        if len(self._changed) >= _IN_MEMORY:
+            self._revised = self.run()
+            self.save()
+        elif self._touches >= _IN_MEMORY:
+            self._flush()
+
+    def save(self) -> None:
+        """Writes everything durably, in one transaction; after `run`."""
+        self._flush()
+        self.unsaved = 0
+        for key, fold in self._changed.items():
+            if fold.is_dirty:
+                fold.save()
+            self._saved[key] = fold
+        self._changed.clear()
+        self._forget(0)
+        root = self.cursor, self.count, self.is_whole
+        if root != self._root:
+            self._root = root
+            self._unsaved.put(f"{self._path}root", pack([_FORMAT, self._layer.version, *root]))
+        self._unsaved.write()
+
+    def _flush(self) -> None:
+        self._touches = 0
+        for fold in self._changed.values():
+            fold.flush()

@@ -53,7 +53,8 @@ class Guarded:
             key = self._layer.key(block)
             if not isinstance(key, str | bytes | None):
                 raise TypeError("a key is text, bytes or None")
-            encode(key)
+            if isinstance(key, str):
+                encode(key)
         except Exception as error:  # noqa: BLE001 - the layer's own code, on a stranger's bytes
             return None, Void(self._failure("key", error))
         return key, None
@@ -123,6 +124,8 @@ class Guarded:
 def _sound(standing: object) -> Standing:
     """A standing as it will be read back. Raises anything when it is none."""
     match standing:
+        case Obeyed():
+            return standing
         case Void() | Wait():
             value = to_value(standing)
             if isinstance(standing, Void) is not isinstance(value, str):
@@ -132,7 +135,5 @@ def _sound(standing: object) -> Standing:
                 return from_value(value)
             except StorageError as error:
                 raise TypeError("not a standing") from error
-        case Obeyed():
-            return standing
         case _:
             raise TypeError("not a standing")

@@ -17,8 +17,8 @@ from walytis_core.feed import Feed
 from walytis_core.layer import Key, Layer, by_prefix, prefix_of
 from walytis_core.past import Others, Past
 from walytis_core.standing import OBEYED, Standing
+from walytis_core.store.port import Position
 from walytis_core.view import UNFOLDED, View
-
 
 Answer = TypeVar("Answer")
 
@@ -47,15 +47,26 @@ class LayerView:
         with self._engine.exclusive():
             return self._view.state_of(key)
 
-    def ask(self, key: Key, question: Callable[[Past], Answer]) -> Answer:
+    def look(self, key: Key, glance: Callable[[Any], Answer]) -> Answer:
+        """What `glance` makes of the value of one part, which does not change meanwhile: for one that is not copied."""
+        with self._engine.exclusive():
+            return glance(self._view.value_of(key))
+
+    def ask(self, key: Key, question: Callable[[Past], Answer], parents: Collection[BlockId] = ()) -> Answer:
         """Asks beforehand what `check` would say: `question` gets the past that the next own block will have.
 
         Args:
             key: The part that the block will touch.
             question: Must be quick: the chain takes no blocks meanwhile.
+            parents: What the block will name beside the heads: members of the chain.
         """
         with self._engine.exclusive():
-            return question(self._view.past(self._engine.replica.members.heads, key))
+            return question(self._view.past((*parents, *self._engine.replica.members.heads), key))
+
+    def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
+        """The next few hundred blocks that touch a part, in canonical order, each with its standing; none at the end."""
+        with self._engine.exclusive():
+            return self._view.entries(key, after)
 
     def value_of(self, key: Key) -> Any:
         """The value of one part, for a layer with `key`. Raises `LocalError` when `finish` fails."""

@@ -7,7 +7,7 @@ Memory grows with what is asked, at most with the ancestors' ids, never with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from walytis_core.standing import Standing
 from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
-_REMEMBERED: Final = 4096  # headers, of some 200 bytes each, so that the checks of a batch read them once
+_REMEMBERED: Final = 4096  # headers, of some 200 bytes each, at least; at most twice as many
 
 Others = Callable[[BlockId], ChainStore | None]
 """Gives another chain of this node; None when it holds no such chain."""
@@ -48,7 +48,7 @@ class Header(NamedTuple):
 
 
 class Headers:
-    """Headers of a chain's members, the ones read last in memory.
+    """Headers of a chain's members, the ones used last in memory.
 
     Args:
         held: The chain.
@@ -56,22 +56,51 @@ class Headers:
 
     def __init__(self, held: ChainStore) -> None:
         self.held = held
-        self._read: dict[bytes, Header] = {}
+        self._used: dict[bytes, Header] = {}
+        self._older: dict[bytes, Header] = {}
+        self._expected: Sequence[Block] = ()
+
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """A few hundred blocks are about to be checked: what they name is read at once, if any of it is asked for."""
+        self._expected = blocks
+
+    def note(self, block: Block) -> Header:
+        """Remembers the header of a member that has just been read: the next blocks will name it."""
+        header = Header(block.height, block.author, block.seq, block.type, block.ancestors_named)
+        return self._use(block.id, header)
 
     def of(self, ids: Collection[BlockId]) -> dict[BlockId, Header]:
         """The headers of some members, a few hundred at most. Raises `DamagedError`."""
-        missing = [id for id in ids if id not in self._read]
+        found = {id: self._recall(id) for id in ids}
+        missing = [id for id, header in found.items() if header is None]
         if missing:
-            if len(self._read) + len(missing) > _REMEMBERED:
-                self._read.clear()
-                missing = list(ids)
-            encoded = self.held.encoded(missing)
-            for id in missing:
-                if id not in encoded:
-                    raise DamagedError(self.held.id, id)
-                block = decode(encoded[id], id)
-                self._read[id] = Header(block.height, block.author, block.seq, block.type, block.ancestors_named)
-        return {id: self._read[id] for id in ids}
+            expected, self._expected = self._expected, ()
+            named = {id for block in expected for id in block.ancestors_named if self._recall(id) is None}
+            for id, encoded in self.held.encoded([*named.union(missing)]).items():
+                found[BlockId(id)] = self.note(decode(encoded, BlockId(id)))
+        headers: dict[BlockId, Header] = {}
+        for id in ids:
+            header = found[id]
+            if header is None:
+                raise DamagedError(self.held.id, id)
+            headers[id] = header
+        return headers
+
+    def one(self, id: BlockId) -> Header:
+        """The header of a member. Raises `DamagedError`."""
+        return self._recall(id) or self.of((id,))[id]
+
+    def _recall(self, id: BlockId) -> Header | None:
+        header = self._used.get(id)
+        if header is None and id in self._older:
+            header = self._use(id, self._older[id])
+        return header
+
+    def _use(self, id: BlockId, header: Header) -> Header:
+        if len(self._used) >= _REMEMBERED:
+            self._used, self._older = {}, self._used
+        self._used[id] = header
+        return header
 
 
 class Past:
@@ -127,7 +156,7 @@ class Past:
         """
         if id not in self:
             raise NotFoundError(f"block {BlockId(id).short} is not in the causal past")
-        return self._headers.of((id,))[id]
+        return self._headers.one(id)
 
     def standing(self, id: BlockId) -> Standing:
         """What this layer's `check` made of a block of the past that touches the same part of the state (`Layer.key`).

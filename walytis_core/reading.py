@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from walytis_core import content
 from walytis_core.block import Block, Content, decode
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import InvalidInputError, NotFoundError
+from walytis_core.errors import InvalidInputError, NotFoundError, UnavailableError
 from walytis_core.store.port import ChainStore, Position, Query, Row
 
 _PAGE: Final = 256
@@ -29,10 +29,12 @@ class Reading:
         self._tables = tables
 
     def block(self, id: BlockId) -> Block:
-        """A block by id. Raises `NotFoundError` when it is not held."""
+        """A block by id. Raises `NotFoundError` when it is not held, `UnavailableError` when its bytes are damaged."""
         if id == self._tables.id:
             raise NotFoundError("the genesis is not a block of the chain's content")
         encoded = self._tables.encoded([id]).get(id)
+        if encoded is None and self._tables.known([id]):
+            raise UnavailableError("this block is damaged here", hint="It is fetched again when a peer has it.")
         if encoded is None or id in self._tables.unfolded():
             raise NotFoundError("this chain holds no such block here")
         return self.opening(decode(encoded, id))

@@ -2,11 +2,11 @@
 
 Theory: the store gives each block a fresh number when it comes into the folded set, and shows the folded set as it is
 now; so what happened since a cursor is "the blocks with greater numbers" and "those that are no longer folded". A fold
-(`fold.py`) is a sorted list of blocks, taking one in or out is idempotent, and each fold is saved as one value. So the
-cursor may lag behind the folds: whatever is read twice changes nothing. Invariants, after each call:
+(`fold.py`) is a sorted list of blocks, taking one in or out is idempotent, and all folds are saved together with the
+cursor. So whatever a crash has cut off is read again, and changes nothing. Invariants, after each call:
 
 - every state is the fold of those of the layer's blocks that are in the folded set and that `check` obeys;
-- what came together was put into the lists first, and folded once;
+- what came together was folded as it came where it stands behind all else, and folded again at most once where not;
 - `check` was asked once per block, but for blocks that wait.
 
 Memory does not grow with the chain, but for what the layer's own states and values hold. No clock, no threads: one
@@ -15,7 +15,7 @@ call at a time, in the order of the commits. When a call raises `StorageError`, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -36,7 +36,7 @@ UNFOLDED: Final = Void("its author forked, and nothing else builds on it")
 """The standing of members outside the folded set."""
 
 _PAGE: Final = 256  # rows read at once
-_SAVE_AFTER: Final = 1024  # rows: what a crash makes us read again
+_SAVE_AFTER: Final = 1024  # blocks: what a crash makes us read again
 
 
 class View:
@@ -59,11 +59,10 @@ class View:
         self._others = others
         self._guarded = Guarded(layer)
         self._headers = Headers(store)
-        self._folds = Folds(layer, store)
+        self._folds = Folds(layer, self._guarded, store)
         self._awaited: set[BlockId] = set()
         self._changed: set[BlockId] = set()
         self._is_settled = False
-        self._unsaved = 0
 
     # --- what happened -------------------------------------------------------------------------------------------
 
@@ -71,12 +70,12 @@ class View:
         """Blocks were committed. Without blocks: whatever was committed is looked up.
 
         Args:
-            blocks: Spares decoding them; the store says what there is.
+            blocks: Spares reading them; the store says what there is.
 
         Returns:
             The blocks whose standing changed, lower numbers first.
         """
-        return self._advance((), {block.id: block for block in blocks})
+        return self._advance((), tuple(blocks))
 
     def revised(self, ids: Collection[BlockId]) -> tuple[BlockId, ...]:
         """Blocks left the folded set, came back into it, or have their bytes back; the store shows it.
@@ -84,7 +83,7 @@ class View:
         Returns:
             The other blocks whose standing changed.
         """
-        changed = self._advance(ids, {})
+        changed = self._advance(ids, ())
         self.save()  # such a thing is rare, and finding it again after a crash costs a look at every block
         return changed
 
@@ -102,7 +101,6 @@ class View:
     def save(self) -> None:
         """Writes all of it durably; it happens by itself after every thousandth block or so. Call it on closing."""
         self._folds.save()
-        self._unsaved = 0
 
     # --- what there is -------------------------------------------------------------------------------------------
 
@@ -123,6 +121,10 @@ class View:
     def value_of(self, key: Key) -> Any:
         """What `finish` makes of the state of one part. Raises `LocalError` when `finish` fails."""
         return self._folds.get(key).value
+
+    def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
+        """A page of the blocks of one part, in canonical order, with their standings; an empty one at the end."""
+        return self._folds.get(key).page(after)
 
     def keys(self) -> Iterator[Key]:
         """The keys of all parts that have blocks, obeyed or not, in no useful order."""
@@ -165,11 +167,11 @@ class View:
 
     # --- taking in and out ---------------------------------------------------------------------------------------
 
-    def _advance(self, revised: Collection[BlockId], decoded: dict[BlockId, Block]) -> tuple[BlockId, ...]:
+    def _advance(self, revised: Collection[BlockId], arrived: Sequence[Block]) -> tuple[BlockId, ...]:
         start = self._folds.cursor
         if not self._settle():
             self._revise(revised)
-            self._pull(decoded)
+            self._pull(arrived)
         return self._finish(start, revised)
 
     def _settle(self) -> bool:
@@ -178,28 +180,59 @@ class View:
             return False
         self._is_settled = True
         folds, store = self._folds, self._store
-        self._pull({})
-        if folds.is_cut_off or folds.count > store.count:  # some block that a fold has may be folded no more
-            for id in sorted(store.unfolded()):
-                self._take_out(id)
-        if folds.count != store.count:
-            folds.cursor = folds.count = 0
-            self._pull({})
+        self._pull()
+        if not folds.is_whole or folds.count != store.count:
+            self._go_through()
         self._recheck(None)
         return True
 
-    def _pull(self, decoded: dict[BlockId, Block]) -> None:
-        """Takes in what the store has with numbers above the cursor."""
+    def _go_through(self) -> None:
+        """Looks at every block: some that a fold has may be folded no more, and some that is folded may be missing."""
         folds = self._folds
+        folds.is_whole = False
+        for id in sorted(self._store.unfolded()):
+            self._take_out(id)
+            folds.relieve()
+        folds.cursor = folds.count = 0
+        self._pull()
+        folds.is_whole = True
+
+    def _pull(self, arrived: Sequence[Block] = ()) -> None:
+        """Takes in what the store has with numbers above the cursor."""
+        for blocks, last in self._pages(arrived):
+            mine = [block for block in blocks if self.layer.owns(block.type)]
+            keyed = [(block, *self._guarded.key_of(block)) for block in mine]
+            self._folds.load({key for _, key, _ in keyed})
+            self._headers.expect(mine)
+            for block, key, failure in keyed:
+                self._take_in(block, key, failure)
+            self._folds.see(last, len(blocks))
+            self._folds.relieve()
+
+    def _pages(self, arrived: Sequence[Block]) -> Iterator[tuple[Sequence[Block], int]]:
+        """What the store has with numbers above the cursor, in pages, each with its last number."""
+        folds = self._folds
+        if self._is_all(arrived):
+            for start in range(0, len(arrived), _PAGE):
+                page = arrived[start : start + _PAGE]
+                yield page, folds.cursor + len(page)
+            return
+        decoded = {block.id: block for block in arrived}
         is_more = True
         while is_more:
             rows = self._store.query(Query(since=folds.cursor), newest_first=False, limit=_PAGE)
             is_more = len(rows) == _PAGE
-            for row in rows:
-                self._take_in(decoded.get(row.id) or decode(row.encoded, row.id))
-            folds.cursor = rows[-1].number if rows else folds.cursor
-            folds.count += len(rows)
-            self._unsaved += len(rows)
+            if rows:
+                yield [decoded.get(row.id) or decode(row.encoded, row.id) for row in rows], rows[-1].number
+
+    def _is_all(self, arrived: Sequence[Block]) -> bool:
+        """Whether these are just what the store has above the cursor: a number is given once, so they leave no gap."""
+        start, end = self._folds.cursor + 1, self._store.last + 1
+        if len(arrived) != end - start:
+            return False
+        metas = self._store.metas([block.id for block in arrived])
+        found = [metas[block.id] for block in arrived if block.id in metas]
+        return [meta.number for meta in found] == [*range(start, end)] and all(meta.folded for meta in found)
 
     def _revise(self, ids: Collection[BlockId]) -> None:
         for id, meta in _metas(self._store, ids):
@@ -208,21 +241,21 @@ class View:
                 self._folds.count -= meta.number <= self._folds.cursor
             elif meta.number <= self._folds.cursor:  # healed: the cursor passed it by when its bytes were lost
                 block = self._block(id)
-                self._folds.count += block is not None and self._take_in(block)
+                if block is not None and self.layer.owns(block.type):
+                    self._folds.count += self._take_in(block, *self._guarded.key_of(block))
+            self._folds.relieve()
         if ids:
             self._recheck(self._store.id)
-
-    def _take_in(self, block: Block) -> bool:
-        """Puts a folded block into its fold; whether it was missing there."""
-        if not self.layer.owns(block.type):
-            return False
-        key, failure = self._guarded.key_of(block)
-        if self._folds.get(key).find(_place(block)) is not None:
+    def _take_in(self, block: Block, key: Key, failure: Void | None) -> bool:
+        """Puts a folded block of the layer into its fold; whether it was missing there."""
+        place = _place(block)
+        self._headers.note(block)
+        if self._folds.get(key).find(place) is not None:
             return False
         standing = failure or self._check(block, key)
         if isinstance(standing, Wait):
             self._awaited.add(standing.chain)
-        self._folds.get(key).put(Entry(_place(block), standing))
+        self._folds.change(key).put(Entry(place, standing))
         self._folds.note(block)
         return True
 
@@ -230,7 +263,7 @@ class View:
         block = self._block(id)
         if block is not None and self.layer.owns(block.type):
             key, _ = self._guarded.key_of(block)
-            self._folds.get(key).remove(_place(block))
+            self._folds.change(key).remove(_place(block))
 
     def _check(self, block: Block, key: Key) -> Standing:
         return self._guarded.check(block, self.past(block.ancestors_named, key))
@@ -248,6 +281,7 @@ class View:
             chains = {wait.chain for wait in waits if isinstance(wait, Wait)}
             fold.set_waiting(bool(chains))
             self._awaited |= chains
+            self._folds.relieve()
 
     def _recheck_entry(self, fold: Fold, entry: Entry, chain: BlockId | None) -> Standing:
         before, id = entry.standing, BlockId(entry.place.id)
@@ -265,7 +299,7 @@ class View:
         """Folds, and says which standings changed of what was there at `start`; saves now and then."""
         changed = (self._changed | self._folds.run()).difference(revised)
         self._changed = set()
-        if self._unsaved >= _SAVE_AFTER:
+        if self._folds.unsaved >= _SAVE_AFTER:
             self.save()
         metas = dict(_metas(self._store, changed))
         old = [id for id, meta in metas.items() if meta.number <= start]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pytest
@@ -42,16 +42,19 @@ class PowerCutError(Exception):
 
 
 class CutChain(MemoryChain):
-    """A chain whose process ends before a write of a small value, where told so."""
+    """A chain whose process ends before a transaction of small values, where told so."""
 
     writes_left: int | None = None
 
     def put(self, key: str, value: bytes | None) -> None:
+        self.put_many({key: value})
+
+    def put_many(self, values: Mapping[str, bytes | None]) -> None:
         if self.writes_left == 0:
             raise PowerCutError
         if self.writes_left is not None:
             self.writes_left -= 1
-        super().put(key, value)
+        super().put_many(values)
 
 
 def by_topic(block: Block) -> Key:

@@ -152,7 +152,11 @@ def expected(
 
 def assert_invariants(view: view.View) -> None:
     """What holds for the folds in memory, between calls."""
-    for one in view._folds._folds.values():
+    folds_of = view._folds
+    assert not folds_of._due
+    assert not folds_of._saved.keys() & folds_of._changed.keys()
+    assert not any(one.is_dirty for one in folds_of._saved.values())
+    for one in (*folds_of._saved.values(), *folds_of._changed.values()):
         found = [entry for page in one._entries.after(None) for entry in page]
         places = [entry.place for entry in found]
         obeyed = [entry.place for entry in found if isinstance(entry.standing, Obeyed | Failed)]
@@ -170,7 +174,7 @@ def small_limits() -> Iterator[None]:
     """Has a few blocks fill segments, snapshots, pages and memory."""
     with ExitStack() as stack:
         for module, name, value in (
-            (entries, "_SEGMENT", 3), (entries, "_LOADED", 2), (fold, "_SPACING", 2), (fold, "_MOST_OF_ONE_SPACING", 8),
+            (entries, "_SEGMENT", 3), (entries, "_LOADED", 2), (entries, "_UNSAVED_BYTES", 300), (fold, "_SPACING", 2), (fold, "_MOST_OF_ONE_SPACING", 8),
             (fold, "_PAGE", 2), (folds, "_IN_MEMORY", 2), (view, "_PAGE", 3), (view, "_SAVE_AFTER", 4),
         ):  # fmt: skip
             stack.enter_context(patch.object(module, name, value))

@@ -9,7 +9,7 @@ import tomllib
 from tools.conformance import ROOT
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-PACKAGES = ("walytis_core", "frontends")
+PACKAGES = ("walytis_core", "mutability", "frontends")
 MAX_LINES = 150  # one printed page in small type
 SPINE_FILES = 7
 HANDED_OVER = {

@@ -303,6 +303,15 @@ class MemoryChain(MemoryHeld):
         """Writes a small value; None removes it."""
         _put(self._values, key, value)
 
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        """Those of the small values that there are."""
+        return {key: self._values[key] for key in keys if key in self._values}
+
+    def put_many(self, values: Mapping[str, bytes | None]) -> None:
+        """Writes small values together; None removes one."""
+        for key, value in values.items():
+            _put(self._values, key, value)
+
     def items(self, prefix: str) -> dict[str, bytes]:
         """All small values whose key starts with `prefix`, by key."""
         return {key: self._values[key] for key in sorted(self._values) if key.startswith(prefix)}
@@ -330,7 +339,11 @@ def _matches(query: Query, number: int, block: Block) -> bool:
     )
     return ranges and (
         (query.topic is None or query.topic in block.topics)
-        and (query.type is None or query.type == block.type)
+        and (
+            query.type is None
+            or query.type == block.type
+            or (query.is_type_prefix and block.type.startswith(query.type))
+        )
         and (query.author is None or query.author == block.author)
     )
 

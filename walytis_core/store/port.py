@@ -142,7 +142,7 @@ class Query(NamedTuple):
     """Which folded blocks a user wants. All given conditions hold together.
 
     Attributes:
-        topic, type, author: Exact matches; None for any.
+        topic, type, author: Exact matches; None for any. A type that ends with a slash matches all that start so.
         since, until: Numbers: `since < number <= until`; None for open ends.
         after_ms, before_ms: `after_ms <= time_ms < before_ms`, by the authors' clocks.
     """
@@ -154,6 +154,11 @@ class Query(NamedTuple):
     until: int | None = None
     after_ms: int | None = None
     before_ms: int | None = None
+
+    @property
+    def is_type_prefix(self) -> bool:
+        """Whether the type stands for all types that start with it."""
+        return self.type is not None and self.type.endswith("/")
 
 
 class Position(NamedTuple):
@@ -236,6 +241,14 @@ class ChainStore(Held, Protocol):
 
     def put(self, key: str, value: bytes | None) -> None:
         """Writes a small value durably; None removes it."""
+        ...
+
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        """Those of the small values that there are."""
+        ...
+
+    def put_many(self, values: Mapping[str, bytes | None]) -> None:
+        """Writes small values durably, all of them or, with `StorageError`, none; None removes one."""
         ...
 
     def items(self, prefix: str) -> dict[str, bytes]:

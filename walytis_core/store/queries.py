@@ -55,7 +55,11 @@ def choose(query: Query, bounds: Bounds, chain: int, read: Read) -> list[Index] 
     for value, sql, make in (
         (query.topic, "SELECT key FROM topics WHERE chain = ? AND topic = ?", _topic),
         (query.author, "SELECT key FROM authors WHERE chain = ? AND author = ?", _author),
-        (query.type or None, "SELECT key FROM types WHERE chain = ? AND type = ?", _type),
+        (
+            None if query.is_type_prefix else query.type or None,
+            "SELECT key FROM types WHERE chain = ? AND type = ?",
+            _type,
+        ),
     ):
         if value is None:
             continue
@@ -98,6 +102,9 @@ def page(
     parameters += [index.value for index in others]
     if query.type == "":
         tests.append("b.type IS NULL")
+    if query.is_type_prefix and query.type is not None:
+        tests.append("EXISTS (SELECT 1 FROM types t WHERE t.key = b.type AND t.type >= ? AND t.type < ?)")
+        parameters += [query.type, query.type[:-1] + "0"]  # the character after the slash
     if query.after_ms is not None or query.before_ms is not None:
         tests.append("b.time >= ? AND b.time < ?")
         parameters += [bounds.after_ms, bounds.before_ms]

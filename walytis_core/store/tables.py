@@ -5,7 +5,7 @@ Invariant: each write is one durable transaction. It knows nothing of what the v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -13,7 +13,11 @@ from walytis_core.cid import Cid
 from walytis_core.errors import NotFoundError
 from walytis_core.store.database import Database
 
-_CIDS_PER_QUERY: Final = 256
+_PER_QUERY: Final = 256
+_PUT: Final = """
+    INSERT INTO chain_values (chain, key, value) VALUES (?, ?, ?)
+    ON CONFLICT (chain, key) DO UPDATE SET value = excluded.value
+"""
 AFTER_ANY: Final = "\U0010ffff"
 """Sorts behind every character that a key may hold."""
 
@@ -99,7 +103,7 @@ class ChainTables:
         """Those of `cids` that are held."""
         held: set[Cid] = set()
         left = iter(cids)
-        while part := list(islice(left, _CIDS_PER_QUERY)):
+        while part := list(islice(left, _PER_QUERY)):
             sql = f"SELECT cid FROM side WHERE chain = ? AND cid IN ({','.join('?' * len(part))})"  # noqa: S608 - placeholders
             held.update(Cid(cid) for (cid,) in self._tables.read(sql, (self._chain, *part)))
         return held
@@ -119,10 +123,26 @@ class ChainTables:
 
     def put(self, key: str, value: bytes | None) -> None:
         """Writes a small value durably; None removes it."""
-        if value is None:
-            self._write("DELETE FROM chain_values WHERE chain = ? AND key = ?", key)
-        else:
-            self._write("INSERT OR REPLACE INTO chain_values (chain, key, value) VALUES (?, ?, ?)", key, value)
+        self.put_many({key: value})
+
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        """Those of the small values that there are."""
+        found: dict[str, bytes] = {}
+        left = iter(keys)
+        while part := list(islice(left, _PER_QUERY)):
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT key, value FROM chain_values WHERE chain = ? AND key IN ({marks})"  # noqa: S608 - placeholders
+            found.update(self._tables.read(sql, (self._chain, *part)))
+        return found
+
+    def put_many(self, values: Mapping[str, bytes | None]) -> None:
+        """Writes small values durably, all of them or none; None removes one."""
+        removed = [(self._chain, key) for key, value in values.items() if value is None]
+        written = [(self._chain, *item) for item in values.items() if item[1] is not None]
+        with self._tables.write() as connection:
+            self.require_present()
+            connection.executemany("DELETE FROM chain_values WHERE chain = ? AND key = ?", removed)
+            connection.executemany(_PUT, written)
 
     def items(self, prefix: str) -> dict[str, bytes]:
         """All small values whose key starts with `prefix`, by key."""
