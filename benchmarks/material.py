@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from walytis_core.block import Block, Place, create, draft
+from walytis_core.block import Block, Draft, Place, create, draft
 from walytis_core.cid import BlockId
 from walytis_core.limits import Limits
 from walytis_core.policy import EVERYONE, Policy, create_genesis
@@ -47,17 +48,18 @@ class Maker:
     def blocks(self, count: int) -> Iterator[Block]:
         """The next `count` blocks."""
         for _ in range(count):
-            turn = self._count % len(self._signers)
-            self._count += 1
-            seq, prev = self._last.get(turn, Last(-1, self.genesis.id))
-            parents = () if self._head == prev else (self._head,)
-            if self._head == self.genesis.id:
-                parents = ()
-            place = Place(self.genesis.id, seq + 1, prev, parents, self._count)
-            said = draft(os.urandom(PAYLOAD_BYTES), topics=[TOPIC])
-            block = create(self._signers[turn], place, said, time.time_ns() // 1_000_000)
-            self._head, self._last[turn] = block.id, Last(block.seq, block.id)
-            yield block
+            yield self.next(draft(os.urandom(PAYLOAD_BYTES), topics=[TOPIC]))
+
+    def next(self, said: Draft, named: Collection[BlockId] = ()) -> Block:
+        """The next block, which says this, and names more than the one before it."""
+        turn = self._count % len(self._signers)
+        self._count += 1
+        seq, prev = self._last.get(turn, Last(-1, self.genesis.id))
+        parents = tuple(sorted({self._head, *named} - {prev, self.genesis.id}))
+        place = Place(self.genesis.id, seq + 1, prev, parents, self._count)
+        block = create(self._signers[turn], place, said, time.time_ns() // 1_000_000)
+        self._head, self._last[turn] = block.id, Last(block.seq, block.id)
+        return block
 
     def batches(self, count: int) -> Iterator[list[bytes]]:
         """The next `count` blocks as bytes, in the batches in which peers send them."""
@@ -68,11 +70,16 @@ class Maker:
 def fill(directory: Path, count: int, authors: int) -> BlockId:
     """Writes a chain of so many blocks into the store of a folder, without judging them; gives its id."""
     maker = Maker(authors)
+    write(directory, maker, maker.blocks(count))
+    return maker.genesis.id
+
+
+def write(directory: Path, maker: Maker, blocks: Iterator[Block]) -> None:
+    """Writes a chain into the store of a folder, without judging its blocks: the genesis of a maker, and what it made."""
     store = SqliteStore.open(directory)
     try:
         chain = store.create_chain(maker.genesis, CHAIN_NAME)
-        for at in range(0, count, BATCH):
-            chain.commit(Commit(blocks=list(maker.blocks(min(BATCH, count - at)))))
+        while batch := list(islice(blocks, BATCH)):
+            chain.commit(Commit(blocks=batch))
     finally:
         store.close()
-    return maker.genesis.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks import appending, holding, idle, ingesting, joining, kubo, live, simulated
+from benchmarks import appending, holding, idle, ingesting, joining, kubo, live, objects, simulated
 from benchmarks.table import Measure
 
 MEASURES: Final[Mapping[str, Measure]] = {
@@ -21,6 +21,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "reopen": holding.reopen,
     "long": ingesting.along_a_long_chain,
     "memory": holding.memory,
+    "objects-edit": objects.edit,
+    "objects-fold": objects.fold,
     "idle": idle.idle,
     "simulated": simulated.network,
 }

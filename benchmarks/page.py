@@ -30,6 +30,12 @@ _HOW: Final = """\
   `benchmarks/ceilings.py`. It is measured in turns with our figure, in the same process run, and the best of each counts.
 - **Ratio**: our figure as a share of its ceiling. Absolute figures say much about a machine; ratios say something about the code.
 - **void**: the ceiling itself stayed under 0.6 of what such a machine has shown. Something else was running; the ratio means nothing.
+- **Objects**: a node on its own folder, contents of 100 bytes, the rule that an object's author alone changes it. The ceiling of edits is
+  `Chain.append` on another node, a hundred of each in turn, and what follows an append counts: the fold is up to date when `edit` returns,
+  and saved now and then. "From nothing" is `Mutable(chain)` on a stored chain whose fold was never saved: every verdict and every state is
+  made, no block is fetched, no signature checked. Objects are edited in turn there, which is the worst order for what is kept in memory.
+  A current version is read by its object's id, each once, by a node just opened; the system's own cache of files is warm. A late version
+  names the first version of its object alone, and is taken as from a peer, signature and disk included, until it is among the conflicts.
 - Blocks have a payload of 100 bytes and one topic. Everything that is stored is stored durably (`synchronous=FULL`).
 - Network figures are between two processes on loopback, through the embedded libp2p. A block has arrived when the reader's feed gives it to
   the app; latency counts from the call of `append`, its disk sync included.

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from frontends.commands import blocks, chains, files, machine, sharing
+from frontends.commands import blocks, chains, files, machine, objects, sharing
 from frontends.failures import CLOSED_PIPE
 from frontends.telling import telling
 
@@ -53,6 +53,17 @@ for _panel, _commands in (
 ):
     for _command in _commands:
         app.command(_command.__name__.removesuffix("_chains").removesuffix("_chain"), rich_help_panel=_panel)(_command)
+
+
+_objects = typer.Typer(
+    help="Make, edit and delete objects on a chain.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+for _verb in objects.COMMANDS:
+    _objects.command(_verb.__name__.removesuffix("_objects"))(_verb)
+app.add_typer(_objects, name="object", rich_help_panel="Objects")
 
 
 def main() -> None:

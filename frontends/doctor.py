@@ -25,7 +25,8 @@ from typing import Any, Final
 from frontends.directory import holds_node, socket_path
 from frontends.failures import BUG, FailedError
 from frontends.local_socket import dial
-from frontends.render import many, plain_text
+from frontends.plain import plain_text
+from frontends.render import many
 
 _OK, _WARN, _BAD = "ok", "warn", "bad"
 _PYTHONS: Final = ((3, 11), (3, 14))

@@ -1,4 +1,4 @@
-"""From what a person types to what is meant: blocks and authors by the end of their name, as the screen shows them.
+"""From what a person types to what is meant: blocks, objects and authors by the end of their name, as the screen shows them.
 
 Invariants: a full id or key is looked up at once; an ending is looked for in the whole chain and must mean one thing
 only, so a short name never silently picks one of several.
@@ -7,17 +7,36 @@ only, so a short name never silently picks one of several.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from frontends.calls import Call
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import author_text
 
 if TYPE_CHECKING:
-    from walytis_core import Block, Chain
+    from mutability import Mutable
+    from walytis_core import Block, BlockId, Chain
 
 SHORT: Final = 8  # characters of an id or key on a screen
 MIN_ENDING: Final = 4
 _CID_LETTERS: Final = 59
+
+
+def chain_of(call: Call, chain: str) -> Chain:
+    """A chain by its name or id.
+
+    Raises:
+        StorageError: It is damaged; says which one it is, and what to do.
+        NotFoundError: There is none.
+    """
+    from walytis_core import StorageError  # noqa: PLC0415 - the library is loaded by those who use it
+
+    try:
+        return call.node.chain(chain)
+    except StorageError as error:
+        hint = f"{error.hint} `walytis delete {shlex.quote(chain)}` deletes it here."
+        raise StorageError(f"the chain {chain} is damaged: {error}", hint=hint) from error
 
 
 def find_block(chain: Chain, text: str) -> Block:
@@ -27,14 +46,48 @@ def find_block(chain: Chain, text: str) -> Block:
         FailedError: No block, or more than one.
         NotFoundError: The id is of no block here.
     """
-    from walytis_core import Cid  # noqa: PLC0415 - the library is loaded by those who use it
+    from walytis_core import BlockId  # noqa: PLC0415 - the library is loaded by those who use it
 
     if len(text) == _CID_LETTERS:
-        return chain.block(Cid.parse(text))
+        return chain.block(BlockId.parse(text))
     _require_ending(text)
     found = {block.id: block for block in chain.blocks(newest_first=True) if str(block.id).endswith(text)}
     _require_one("block", text, len(found), f"`walytis log {shlex.quote(chain.name)}` shows the blocks.")
     return next(iter(found.values()))
+
+
+def find_object(objects: Mutable, text: str) -> BlockId:
+    """The object whose id is, or ends with, `text`: also a deleted one, and one that counts for nothing.
+
+    Raises:
+        FailedError: No object, or more than one.
+    """
+    from mutability import CREATED  # noqa: PLC0415 - the library is loaded by those who use it
+
+    hint = f"`walytis object list {shlex.quote(objects.chain.name)} --all` shows the objects."
+    return _find_id("object", text, (block.id for block in objects.chain.blocks(type=CREATED)), hint)
+
+
+def find_version(objects: Mutable, object: BlockId, text: str) -> BlockId:
+    """The version of an object whose id is, or ends with, `text`: also one that does not count.
+
+    Raises:
+        FailedError: No version, or more than one.
+        NotFoundError: There is no such object here.
+    """
+    hint = f"`walytis object history {shlex.quote(objects.chain.name)} {str(object)[-SHORT:]}` shows its versions."
+    return _find_id("version of it", text, (version.id for version in objects.history(object, void=True)), hint)
+
+
+def _find_id(what: str, text: str, ids: Iterable[BlockId], hint: str) -> BlockId:
+    from walytis_core import BlockId  # noqa: PLC0415 - the library is loaded by those who use it
+
+    if len(text) == _CID_LETTERS:
+        return BlockId.parse(text)
+    _require_ending(text)
+    found = {id for id in ids if str(id).endswith(text)}
+    _require_one(what, text, len(found), hint)
+    return found.pop()
 
 
 def find_author(chain: Chain, text: str) -> bytes:
@@ -77,4 +130,4 @@ def _require_one(what: str, text: str, count: int, hint: str, how: str = "ends")
         message = f"there is no {what} that {how} with {text!r}"
         raise FailedError("NotFoundError", message, hint, EXIT_CODES["LocalError"])
     if count > 1:
-        raise FailedError.usage(f"{count} {what}s: which one {how} with {text!r} is not clear", "Give more of it.")
+        raise FailedError.usage(f"{count} of them: which {what} {how} with {text!r} is not clear", "Give more of it.")

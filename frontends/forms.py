@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mutability import Hole, Version
     from walytis_core import Block, Chain, ChainStatus, InvitationRecord
 
 Form = dict[str, Any]
@@ -50,13 +51,55 @@ def block_form(block: Block, *, number: int | None = None) -> Form:
 def content_form(block: Block) -> Form:
     """The payload of a block: text, base64, or the link of long content."""
     content = block.content
-    if content is not None:
-        return {"size": content.size, "link": str(content.link)}
-    payload = block.payload
+    return payload_form(block.payload) if content is None else {"size": content.size, "link": str(content.link)}
+
+
+def payload_form(payload: bytes) -> Form:
+    """Content as it is, if it is text, or in base64."""
     try:
         return {"size": len(payload), "payload": payload.decode("utf-8"), "encoding": "utf-8"}
     except UnicodeDecodeError:
         return {"size": len(payload), "payload": base64.b64encode(payload).decode("ascii"), "encoding": "base64"}
+
+
+def version_form(version: Version | Hole, mark: str | None = None) -> Form:
+    """A version of an object, as the commands on objects show it.
+
+    Args:
+        version: The version; one whose block is damaged has its id and nothing else.
+        mark: ``"current"`` or ``"conflict"`` for a version that nothing replaces.
+    """
+    from frontends.excerpts import excerpt  # noqa: PLC0415 - the library is loaded by those who use it
+    from mutability import RESTORED, Hole  # noqa: PLC0415 - the same
+
+    line = excerpt(version)
+    said = {"excerpt": line.text} if line.is_content else {"note": line.text}
+    if isinstance(version, Hole):
+        return {"id": str(version.id), "kind": "damaged"} | said
+    block, change, source = version.block, version.change, version.source
+    restores = change.named[-1] if change.kind == RESTORED else None
+    form: Form = {
+        "object": str(version.object), "id": str(block.id), "kind": change.kind.rpartition("/")[2],
+        "standing": type(version.standing).__name__.lower(), "mark": mark, "author": author_text(block.author),
+        "height": block.height, "time": block.time.isoformat(timespec="milliseconds"), "topics": list(block.topics),
+        "replaces": [str(id) for id in change.replaces], "restores": restores and str(restores),
+        "dropped": change.detail is True,
+    }  # fmt: skip
+    content = {} if source is None else {"media_type": version.media_type, "source": str(source.id)} | _content(source)
+    return form | said | content
+
+
+def _content(block: Block) -> Form:
+    """Content that would fit a block is given wherever it is kept; it may have been dropped, or not have come yet."""
+    from walytis_core import Limits, UnavailableError  # noqa: PLC0415 - the library is loaded by those who use it
+
+    form = content_form(block)
+    if "payload" not in form and form["size"] <= Limits.max_payload_bytes:
+        try:
+            return form | payload_form(block.payload)
+        except UnavailableError:
+            return form
+    return form
 
 
 def links_form(block: Block) -> Form:

@@ -34,6 +34,9 @@ DataDir = Annotated[
 ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="A chain's name or id.", show_default=False)]
 MaybeChain = Annotated[str | None, typer.Argument(metavar="CHAIN", help="A chain's name or id; all without.")]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="A block's id, or the end of it.", show_default=False)]
+ObjectName = Annotated[
+    str, typer.Argument(metavar="OBJECT", help="An object's id, or the end of it.", show_default=False)
+]
 Kubo = Annotated[
     str | None,
     typer.Option(

@@ -22,24 +22,10 @@ from frontends.console import Hint
 from frontends.finding import SHORT
 from frontends.forms import Form
 from frontends.picture import STYLES, Dot, authors_in_order, draw
+from frontends.plain import plain_text, size_text
 
 _PREVIEW_CHARS = 2000  # more never fits a line
 _TO_MINUTES = 16  # letters of a time
-
-
-def plain_text(text: str) -> str:
-    """Text that others wrote, safe for a terminal: what is not printable becomes a middle dot."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
-
-
-def size_text(size: int) -> str:
-    """A number of bytes for people."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            break
-        amount /= 1024
-    return f"{int(amount)} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 def many(count: int, noun: str) -> str:

@@ -18,6 +18,7 @@ import typer
 
 from frontends.directory import on_directory
 from frontends.failures import BUG, CLOSED_PIPE, EXIT_CODES, INTERRUPTED, FailedError
+from frontends.plain import plain_text
 
 _MISTYPED: Final = typer.BadParameter.__mro__[1]  # the parser's UsageError, whichever click it comes from
 
@@ -112,7 +113,6 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
         sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
     from frontends.console import terminal  # noqa: PLC0415 - needed only on failure
-    from frontends.render import plain_text  # noqa: PLC0415 - needed only on failure
 
     console = terminal(data_dir, to_stderr=True)
     sentence = plain_text(str(failure))

@@ -7,9 +7,7 @@ holds one page in memory. Knows neither the terminal nor the socket.
 
 from __future__ import annotations
 
-import base64
 import itertools
-import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,16 +16,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
-from frontends.finding import find_author, find_block, find_invitation
+from frontends.finding import chain_of, find_author, find_block, find_invitation
 from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain, status_form, time_text
-from frontends.lines import CHUNK_BYTES
+from frontends.objects import OBJECT_VERBS, rule_data
+from frontends.pieces import POLL_S, pieces, settle
 from frontends.transfer import export, import_
 
 if TYPE_CHECKING:
-    from walytis_core import Block, Chain, Pending
+    from walytis_core import Block, Chain
 
 UP: Final = "up"  # what a network that works says
-POLL_S: Final = 0.1  # how often progress is looked at
 
 
 # --- chains ------------------------------------------------------------------------------------------------------
@@ -38,22 +36,25 @@ def list_chains(call: Call) -> Form:
     return {"chains": [chain_form(chain) for chain in call.node.chains()], "damaged": _damaged(call)}
 
 
-def create(call: Call, *, name: str, readers: str = "secret", invited_writers: bool = False) -> Form:
-    """A new chain."""
-    return chain_form(call.node.create_chain(name, writers=[] if invited_writers else "anyone", readers=readers))
+def create(
+    call: Call, *, name: str, readers: str = "secret", invited_writers: bool = False, objects: str | None = None
+) -> Form:
+    """A new chain; with `objects`, its genesis names the rule of its objects."""
+    writers: Any = [] if invited_writers else "anyone"
+    return chain_form(call.node.create_chain(name, writers=writers, readers=readers, data=rule_data(objects)))
 
 
 def delete(call: Call, *, chain: str) -> Form:
     """Removes a chain from this directory, also one that cannot be opened."""
     damaged = [form for form in _damaged(call) if chain in {form["name"], form["id"]}]
-    form = damaged[0] if damaged else chain_form(_chain(call, chain))
+    form = damaged[0] if damaged else chain_form(chain_of(call, chain))
     call.node.delete_chain(form["id"])
     return {"deleted": form}
 
 
 def rename(call: Call, *, chain: str, name: str) -> Form:
     """Changes what a chain is called here."""
-    found = _chain(call, chain)
+    found = chain_of(call, chain)
     call.node.rename(found, name)
     return chain_form(found)
 
@@ -85,19 +86,8 @@ def _damaged(call: Call) -> list[Form]:
     ]
 
 
-def _chain(call: Call, chain: str) -> Chain:
-    """A chain by its name or id; of one that is damaged it says which, and what to do."""
-    from walytis_core import StorageError  # noqa: PLC0415 - loaded already by whoever opened the node
-
-    try:
-        return call.node.chain(chain)
-    except StorageError as error:
-        hint = f"{error.hint} `walytis delete {shlex.quote(chain)}` deletes it here."
-        raise StorageError(f"the chain {chain} is damaged: {error}", hint=hint) from error
-
-
 def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
-    return call.node.chains() if chain is None else [_chain(call, chain)]
+    return call.node.chains() if chain is None else [chain_of(call, chain)]
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
@@ -105,7 +95,7 @@ def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
 
 def append(call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None) -> Form:
     """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
-    found = _chain(call, chain)
+    found = chain_of(call, chain)
     block = found.append(call.content, topics=topics, type=type)
     form = block_form(block)
     if wait is not None:
@@ -138,7 +128,7 @@ def log(
     newest_first: bool = True,
 ) -> Iterator[Form]:
     """The blocks that meet all conditions, by arrival."""
-    found = _chain(call, chain)
+    found = chain_of(call, chain)
     blocks = found.blocks(
         topic=topic,
         type=type,
@@ -154,7 +144,7 @@ def log(
 
 def show(call: Call, *, chain: str, block: str) -> Form:
     """One block, with what it names; of long content, whether it is held here."""
-    at = _chain(call, chain)
+    at = chain_of(call, chain)
     found = find_block(at, block)
     held = {} if found.content is None else {"held": at.has_content(found)}
     return block_form(found) | links_form(found) | held
@@ -162,38 +152,13 @@ def show(call: Call, *, chain: str, block: str) -> Form:
 
 def content(call: Call, *, chain: str, block: str, timeout: float = 0.0) -> Iterator[Form]:
     """The content of a block, in pieces; what is not held is fetched from peers, which are waited for so long."""
-    at = _chain(call, chain)
-    found = find_block(at, block)
-    if not at.has_content(found):
-        _fetch(call, at, found, time.monotonic() + timeout)
-    with found.open() as stream:
-        while piece := stream.read(CHUNK_BYTES):
-            yield {"base64": base64.b64encode(piece).decode("ascii")}
-
-
-def _fetch(call: Call, chain: Chain, block: Block, end: float) -> None:
-    """Fetches long content; a directory that was just opened has yet to meet those who have it."""
-    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
-
-    gone = threading.Event()
-    call.when_gone(gone.set)
-    while True:
-        pending = chain.fetch(block)
-        call.when_gone(pending.cancel)
-        try:
-            while not pending.done():
-                _settle(pending)
-            pending.result(0)
-        except UnavailableError:
-            if gone.wait(POLL_S) or time.monotonic() >= end:
-                raise
-        else:
-            return
+    at = chain_of(call, chain)
+    return pieces(call, at, find_block(at, block), timeout)
 
 
 def graph(call: Call, *, chain: str, limit: int | None = None) -> Iterator[Form]:
     """The newest blocks and what each names."""
-    for block in _chain(call, chain).blocks(newest_first=True, limit=limit):
+    for block in chain_of(call, chain).blocks(newest_first=True, limit=limit):
         form = block_form(block)
         yield {key: form[key] for key in ("id", "author", "height", "time", "topics")} | links_form(block)
 
@@ -204,7 +169,7 @@ def follow(
     """Blocks as they arrive; one that was given counts as acknowledged when the next is asked for."""
     from walytis_core import Arrived  # noqa: PLC0415 - loaded already by whoever opened the node
 
-    with closing(_chain(call, chain).follow(name=name, topic=topic)) as feed:
+    with closing(chain_of(call, chain).follow(name=name, topic=topic)) as feed:
         call.when_gone(feed.close)
         arrivals = (event for event in feed if isinstance(event, Arrived))
         for event in itertools.islice(arrivals, limit):
@@ -219,7 +184,7 @@ def invite(
     call: Call, *, chain: str, uses: int | None = 1, expires_s: float | None = None, read_only: bool = False
 ) -> Form:
     """A new invitation, and whether anyone is online to honour it."""
-    found = _chain(call, chain)
+    found = chain_of(call, chain)
     expires = None if expires_s is None else timedelta(seconds=expires_s)
     invitation = found.invite(uses=uses, expires=expires, write=not read_only)
     return {
@@ -235,12 +200,12 @@ def _is_loopback(address: str) -> bool:
 
 def invitations(call: Call, *, chain: str) -> Form:
     """The invitations of a chain that this node keeps."""
-    return {"invitations": [invitation_form(record) for record in _chain(call, chain).invitations()]}
+    return {"invitations": [invitation_form(record) for record in chain_of(call, chain).invitations()]}
 
 
 def revoke(call: Call, *, chain: str, invitation: str) -> Form:
     """Takes an invitation back."""
-    found = _chain(call, chain)
+    found = chain_of(call, chain)
     id = find_invitation(found, invitation)
     found.revoke(id)
     return {"revoked": id.hex()}
@@ -262,24 +227,14 @@ def join(call: Call, *, invitation: str, name: str | None = None, timeout: float
                 yield {"event": "progress", "state": progress.state, "held": progress.held, "known": progress.known}
             if end is not None and time.monotonic() >= end:
                 raise UnavailableError(f"not joined within {timeout:g} s: {progress.state}")
-            _settle(pending)
+            settle(pending)
         yield {"event": "joined"} | chain_form(pending.result(0))
     finally:
         pending.cancel()
 
 
-def _settle(pending: Pending[Any]) -> None:
-    """Waits a moment for a result."""
-    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
-
-    try:
-        pending.result(POLL_S)
-    except UnavailableError:
-        if pending.done():
-            raise
-
-
 VERBS: Final[Mapping[str, Verb]] = {
+    **OBJECT_VERBS,
     "append": append,
     "content": content,
     "create": create,

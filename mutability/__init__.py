@@ -1,12 +1,11 @@
 """Objects that can be edited, deleted and restored on a chain that cannot: payloads, a check and a fold on the core."""
 
 from mutability.documents import Documents
-from mutability.mutable import Listed, Mutable
+from mutability.mutable import Hole, Mutable, Version
 from mutability.payloads import CREATED, DELETED, EDITED, RESTORED, Change
-from mutability.rules import ANYONE, AUTHOR, Rule
-from mutability.versions import DeletedError, Hole, Version
+from mutability.state import ANYONE, AUTHOR, Rule
 
 __all__ = [
-    "ANYONE", "AUTHOR", "CREATED", "DELETED", "EDITED", "RESTORED", "Change", "DeletedError",
-    "Documents", "Hole", "Listed", "Mutable", "Rule", "Version",
+    "ANYONE", "AUTHOR", "CREATED", "DELETED", "EDITED", "RESTORED",
+    "Change", "Documents", "Hole", "Mutable", "Rule", "Version",
 ]  # fmt: skip

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from heapq import heapify, heappop, heappush
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
-from mutability.mutable import Mutable, Ref
-from mutability.versions import Version
+from mutability.mutable import Mutable, Ref, Version
 from walytis_core.errors import InvalidInputError
 
-MEDIA_TYPE: Final = "application/json"
+JSON: Final = "application/json"
 MAX_DOCUMENT_BYTES: Final = 16 << 20  # what a peer can have us parse
 _MAX_DEPTH: Final = 64  # fields within fields that are merged; what is deeper changes as a whole
 _ABSENT: Final = object()
-
 Settle: TypeAlias = Callable[[tuple[str, ...], Sequence[Any]], Any]
-"""Gives the value of a field, by its path, that was changed in different ways at once: one of several, the current first."""
 
 
 class Documents:
@@ -37,47 +34,38 @@ class Documents:
 
     def create(self, document: Any, *, topics: Collection[str] = ()) -> Version:
         """Makes an object of what `json.dumps` can write. Raises as `Mutable.create`."""
-        return self.objects.create(_write(document), media_type=MEDIA_TYPE, topics=topics)
+        return self.objects.create(_write(document), media_type=JSON, topics=topics)
 
     def edit(self, object: Ref, document: Any) -> Version:
         """Puts another document in its place. Raises as `Mutable.edit`."""
-        return self.objects.edit(object, _write(document), media_type=MEDIA_TYPE)
+        return self.objects.edit(object, _write(document), media_type=JSON)
 
     def get(self, object: Ref) -> Any:
         """The current document. Raises as `Mutable.get`; `InvalidInputError` when its author wrote no JSON."""
-        document = _read(self.objects.get(object))
-        if document is _ABSENT:
-            raise InvalidInputError(
-                "its content is no JSON document of up to 16 MiB", hint="`objects.get` has its bytes."
-            )
+        if (document := _read(self.objects.get(object))) is _ABSENT:
+            raise InvalidInputError("it is no JSON of at most 16 MiB", hint="`Mutable.get` gives the content as it is.")
         return document
 
     def merge(self, object: Ref, settle: Settle | None = None) -> Version:
-        """Merges what conflicts, field by field: what one side changed is taken. Versions that are no JSON are left out.
+        """Merges what conflicts, field by field: what one side changed is taken. What is no JSON is left out.
 
-        Raises as `Mutable.merge`, and `UnavailableError` where long content is not held.
-
-        Args:
-            settle: Decides on fields that both sides changed; left out, the current version does.
+        Where several sides changed a field, `settle` gives the value, from its path and their values, the current one
+        first; left out, that is taken. Raises as `Mutable.merge`; `UnavailableError` where long content is not held.
         """
-        heads = [self.objects.get(object), *self.objects.conflicts(object)]
+        id, found = self.objects.heads(object)
+        heads = [self.objects.version(id, head.id) for head in found]
         values = [value for value in map(_read, heads) if value is not _ABSENT]
         merged = merge_fields(_read(self._common(heads)), values, settle)
-        return self.objects.merge(object, _write(None if merged is _ABSENT else merged), media_type=MEDIA_TYPE)
+        return self.objects.merge(object, _write(None if merged is _ABSENT else merged), media_type=JSON)
 
     def _common(self, heads: Sequence[Version]) -> Version:
-        """The last version in canonical order on which all of these build: at the latest the first of all."""
-        reached = {head.id: {head.id} for head in heads}
-        todo = [(-head.block.height, head.id, head) for head in heads]
-        heapify(todo)
-        while len(reached[todo[0][1]]) < len(heads):
-            _, id, version = heappop(todo)
-            for replaced in version.change.replaces:
-                if replaced not in reached:
-                    older = self.objects.version(version, replaced)
-                    heappush(todo, (-older.block.height, replaced, older))
-                reached.setdefault(replaced, set()).update(reached[id])
-        return todo[0][2]
+        """A version on which all of these build, by every way: at the latest the first of all."""
+        front = {head.id: head for head in heads}
+        while len(front) > 1:
+            last = max(front.values(), key=lambda one: (one.block.height, one.id))
+            del front[last.id]
+            front.update((id, self.objects.version(last.object, id)) for id in last.change.replaces)
+        return front.popitem()[1]
 
 
 def merge_fields(base: Any, values: Sequence[Any], settle: Settle | None = None, path: tuple[str, ...] = ()) -> Any:
@@ -87,10 +75,11 @@ def merge_fields(base: Any, values: Sequence[Any], settle: Settle | None = None,
         return changed[0] if changed else base
     if len(path) == _MAX_DEPTH or not all(isinstance(value, dict) for value in changed):
         return settle(path, [value for value in changed if value is not _ABSENT]) if settle else changed[0]
-    old, merged = base if isinstance(base, dict) else {}, {}
-    for name in dict.fromkeys(name for value in (old, *changed) for name in value):
-        sides = [value.get(name, _ABSENT) for value in changed]
-        merged[name] = merge_fields(old.get(name, _ABSENT), sides, settle, (*path, name))
+    old = base if isinstance(base, dict) else {}
+    merged = {
+        name: merge_fields(old.get(name, _ABSENT), [one.get(name, _ABSENT) for one in changed], settle, (*path, name))
+        for name in dict.fromkeys(name for value in (old, *changed) for name in value)
+    }
     return {name: value for name, value in merged.items() if value is not _ABSENT}
 
 
@@ -111,6 +100,9 @@ def _read(version: Version) -> Any:
     if source is None or (source.content is not None and source.content.size > MAX_DOCUMENT_BYTES):
         return _ABSENT
     try:
-        return json.loads(source.payload)
+        document = json.loads(source.payload)
+        deeper = reduce(lambda inner, _: [inner], range(4 * _MAX_DEPTH), document)  # as deep in calls as a merge goes
+        json.dumps(deeper, allow_nan=False)  # what could not be written is read by nobody: a merge would fail on it
     except (ValueError, RecursionError):
         return _ABSENT
+    return document

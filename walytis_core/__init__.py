@@ -9,6 +9,7 @@ from walytis_core.cid import BlockId, Cid
 from walytis_core.errors import (
     CallError,
     ClosedError,
+    DeletedError,
     InUseError,
     InvalidInputError,
     JoinError,
@@ -50,6 +51,7 @@ __all__ = [
     "Cid",
     "ClosedError",
     "Content",
+    "DeletedError",
     "Ed25519Signer",
     "ExportReport",
     "Feed",

@@ -78,6 +78,7 @@ class Assembly:
         ask = self._ask_of(genesis.policy)
         home.opened(chain)
         self.chains[id] = chain
+        self._resolve(id)
         home.life.loop.post(lambda: service.add(ChainService(service.shared, engine, keys, ask)))
         return chain
 
@@ -107,8 +108,15 @@ class Assembly:
         """What waits for this chain on others is checked again, outside this chain's lock."""
         if isinstance(change, Arrived):
             for chain in tuple(self.chains.values()):
-                if chain.id != id and chain.judging.is_judging:
+                if chain.id != id and chain.judging.asks_others:
                     self._home.life.loop.spawn(partial(self._tell, chain, id))
+
+    def _resolve(self, id: BlockId) -> None:
+        """A chain has come that may hold blocks: what waits for it on those that came before is checked again."""
+        for chain in tuple(self.chains.values()):
+            if chain.id != id and chain.judging.asks_others:
+                with suppress(StorageError):
+                    chain.judging.resolved(id)
 
     async def _tell(self, chain: Chain, other: BlockId) -> None:
         """Another chain took blocks; what a refusing disk or a deleted chain leaves undone here is not worth the node."""

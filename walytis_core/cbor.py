@@ -11,7 +11,7 @@ message and no layout; blocks have their own, faster reader (`block.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 import cbor2
@@ -31,7 +31,7 @@ MAX_DEPTH: Final = 16
 _LINK_TAG: Final = 42
 _MAX_INT: Final = (1 << 53) - 1
 _NESTED: Final[frozenset[type]] = frozenset({list, tuple, dict})
-_KINDS: Final[frozenset[type]] = _NESTED | {bytes, str, bool, int, type(None), Cid}
+_PLAIN: Final[frozenset[type]] = frozenset({bytes, str, bool, type(None)})
 _TEXT: Final[frozenset[type]] = frozenset({str})
 _BUILT_IN_TAGS: Final = (
     *(0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54),
@@ -118,59 +118,47 @@ def _load(data: bytes, max_depth: int) -> Value:
 
 def _write(value: object, depth: int) -> bytes:
     """The canonical form of a value that this subset has; raises `_Refused` for any other."""
-    held = _kinds(value, depth)
-    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if Cid in held else None)  # they cost time
+    has_links = _check(value, depth)
+    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS if has_links else None)  # they cost time
 
 
-# --- the checks, level by level: messages are long lists of equal things -------------------------------------------
-
-
-def _kinds(value: object, depth: int) -> set[type]:
-    """The types in a value, all of them ours; looks at it, at what it holds, at what that holds.
-
-    Types are compared exactly: a bool is no integer, and a subclass is no list.
-    """
-    held: set[type] = set()
-    level: Sequence[Any] = (value,)
-    while True:
-        kinds = set(map(type, level))
-        if not kinds <= _KINDS:
-            raise _Refused("a type that it does not have")
-        held |= kinds
-        if int in kinds:
-            _check_integers(level)
-        if dict in kinds:
-            _check_keys(level)
-        if kinds.isdisjoint(_NESTED):
-            return held
+def _check(value: object, depth: int) -> bool:
+    """Looks at a value, at what it holds, at what that holds; whether there are links. Raises `_Refused`."""
+    links: list[Cid] = []
+    level = _below((value,), links)
+    while level is not None:
         if depth == 0:
             raise _Refused("nested too deep")
         depth -= 1
-        level = _below(level)
+        level = _below(level, links)
+    return bool(links)
 
 
-def _check_integers(level: Sequence[Any]) -> None:
-    for value in level:
-        if type(value) is int and not -_MAX_INT <= value <= _MAX_INT:
-            raise _Refused("an integer of more than 53 bits")
+def _below(level: Iterable[Any], links: list[Cid]) -> list[Any] | None:
+    """What the lists and maps of a level hold; None when it has neither. The rest must be ours, links are added to some.
 
-
-def _check_keys(level: Sequence[Any]) -> None:
-    for value in level:
-        if type(value) is dict and not set(map(type, value)) <= _TEXT:
-            raise _Refused("keys of maps are text")
-
-
-def _below(level: Sequence[Any]) -> list[Any]:
-    """What the lists and maps of a level hold."""
-    below: list[Any] = []
+    Types are compared exactly: a bool is no integer, and a subclass is no list.
+    """
+    below: list[Any] | None = None
     for value in level:
         kind = type(value)
-        if kind is list or kind is tuple:
-            below += value
-        elif kind is dict:
-            below += value.values()
+        if kind is int:
+            if not -_MAX_INT <= value <= _MAX_INT:
+                raise _Refused("an integer of more than 53 bits")
+        elif kind in _NESTED:
+            below = [] if below is None else below
+            below += _values(value) if kind is dict else value
+        elif kind is Cid:
+            links.append(value)
+        elif kind not in _PLAIN:
+            raise _Refused("a type that it does not have")
     return below
+
+
+def _values(value: dict[Any, Any]) -> Iterable[Any]:
+    if not set(map(type, value)) <= _TEXT:
+        raise _Refused("keys of maps are text")
+    return value.values()
 
 
 def _read_link(value: object, _immutable: bool) -> Cid:

@@ -116,6 +116,7 @@ class Chain:
         ext: Mapping[str, bytes] | None = None,
         parents: Collection[BlockId] = (),
         droppable: bool = False,
+        lawful: bool = False,
     ) -> Block:
         """Adds a block to the chain and offers it to the peers that are there.
 
@@ -130,17 +131,20 @@ class Chain:
             ext: Extension fields, at most 1 KiB; kept and ignored by those who do not know them.
             parents: Blocks to name beside the heads, at most 64: for a layer whose blocks name what they build on.
             droppable: Whether even short content is kept beside the block, so that `drop_content` can forget it.
+            lawful: Whether to refuse what the block's layer would not obey, since a void block could not be taken back.
 
         Raises:
             InvalidInputError: Something is outside its limits; nothing was written.
             NotFoundError: A parent is not held here.
-            NotAllowedError: This node's key may not write to this chain.
-            UnavailableError: This directory is a copy, and its key may write only after a sync.
+            NotAllowedError: This node's key may not write to this chain, or the layer would call the block void.
+            UnavailableError: This directory is a copy, and its key may write only after a sync; or what the layer would
+                make of the block depends on others that are not held here.
             StorageError: The disk refused; nothing was written.
             ClosedError: The node has been closed.
         """
-        payloads = [payload]
-        return self.append_many(payloads, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)[0]
+        self._require_open()
+        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)
+        return self._append_all([payload], drafting, self.judging.require_obeyed if lawful else None)[0]
 
     def append_many(
         self,
@@ -155,14 +159,19 @@ class Chain:
         """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
         self._require_open()
         drafting = Drafting(self.tables, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)
+        return self._append_all(payloads, drafting)
+
+    def _append_all(
+        self, payloads: Iterable[bytes | BinaryIO], drafting: Drafting, check: Callable[[Block], None] | None = None
+    ) -> Sequence[Block]:
         try:
-            return self._append([drafting.draft(payload) for payload in payloads])
+            return self._append([drafting.draft(payload) for payload in payloads], check)
         except BaseException:  # whatever stopped it
             drafting.undo()
             raise
 
-    def _append(self, drafts: Sequence[Draft]) -> Sequence[Block]:
-        blocks = self.engine.append(drafts, self.own_author)
+    def _append(self, drafts: Sequence[Draft], check: Callable[[Block], None] | None = None) -> Sequence[Block]:
+        blocks = self.engine.append(drafts, self.own_author, check)
         return [self._reading.opening(block) for block in blocks]
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -170,7 +179,7 @@ class Chain:
     def block(self, id: BlockId | str) -> Block:
         """A block by id. Raises `NotFoundError` when it is not held, `UnavailableError` while it is damaged here."""
         self._require_open()
-        return self._reading.block(BlockId.parse(id) if isinstance(id, str) else BlockId(id))
+        return self._reading.block(BlockId.read(id))
 
     def __contains__(self, id: object) -> bool:
         return self._reading.holds(id)
@@ -234,12 +243,13 @@ class Chain:
         self._require_open()
         return self._home.fetch(self, block)
 
-    def drop_content(self, block: Block) -> None:
-        """Forgets a block's long content here. The block stays valid; `fetch` brings the content back.
+    def drop_content(self, *blocks: Block) -> None:
+        """Forgets the content of blocks that is kept beside them, here. They stay valid; `fetch` brings it back.
 
-        Content is kept by its CID: blocks of this chain with the same content lose it, too.
+        Content is kept by its CID: blocks of this chain with the same content lose it, too. What stands in a block stays.
         """
-        self._home.copying.drop(self.id, self._reading.drop_content(block))
+        for block in blocks:
+            self._home.copying.drop(self.id, self._reading.drop_content(block))
 
     # --- following -----------------------------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class Cid(bytes):
             raise InvalidInputError("not a CID of version 1 with SHA-256 in base32")
         return cls(raw)
 
+    @classmethod
+    def read(cls, value: bytes | str) -> Cid:
+        """A CID given as itself, or as text. Raises `InvalidInputError`."""
+        return cls.parse(value) if isinstance(value, str) else cls(value)
+
     @property
     def short(self) -> str:
         """The last eight characters: enough to tell blocks of one chain apart on a screen."""
@@ -65,6 +70,11 @@ class Cid(bytes):
 def is_ours(cid: bytes) -> bool:
     """Whether this is a CID of the only kind that is written, given and fetched here: dag-cbor, dag-pb or raw, SHA-256."""
     return len(cid) == CID_BYTES and cid[:4] in PREFIXES
+
+
+def is_block_id(value: object) -> bool:
+    """Whether this is a block id as plain bytes."""
+    return type(value) is bytes and len(value) == CID_BYTES and value.startswith(DAG_CBOR_PREFIX)
 
 
 BlockId = Cid

@@ -104,6 +104,7 @@ class _Request:
 
     drafts: Sequence[Draft]
     author: Author
+    check: Callable[[Block], None] | None
     blocks: Sequence[Block] = ()
     error: Exception | None = None
     is_done: bool = False
@@ -189,8 +190,13 @@ class Engine:
         """Those of `ids` that screening may skip. Does not wait for the engine."""
         return self.replica.known(ids, self.store)
 
-    def append(self, drafts: Sequence[Draft], author: Author) -> Sequence[Block]:
+    def append(
+        self, drafts: Sequence[Draft], author: Author, check: Callable[[Block], None] | None = None
+    ) -> Sequence[Block]:
         """Appends own blocks; durable when it returns.
+
+        Args:
+            check: Raises what is to be raised instead of writing a block.
 
         Raises:
             NotAllowedError: The key may not write.
@@ -199,7 +205,7 @@ class Engine:
             StorageError: The disk refused.
         """
         self.require_process()
-        request = _Request(drafts, author)
+        request = _Request(drafts, author, check)
         self._requests.append(request)
         with self._lock:
             while not request.is_done:  # whoever holds the lock appends for all who wait: one transaction
@@ -211,7 +217,10 @@ class Engine:
     def _append_waiting(self) -> None:
         group = [self._requests.popleft()]
         author = group[0].author
-        while self._requests and self._requests[0].author is author and len(group) < _GROUP:
+        check = group[0].check
+        while self._requests and len(group) < _GROUP and check is None:  # a check reads what stands before its block
+            if self._requests[0].author is not author or self._requests[0].check is not None:
+                break
             group.append(self._requests.popleft())
         made: list[Block] = []
         try:
@@ -219,7 +228,7 @@ class Engine:
                 raise ClosedError("the chain is closed")
             author.require_sure()
             drafts = [draft for request in group for draft in request.drafts]
-            self._step(Append(drafts, author.signer, time.time_ns() // 1_000_000, author.start), made)
+            self._step(Append(drafts, author.signer, time.time_ns() // 1_000_000, author.start, check), made)
         except Exception as error:  # noqa: BLE001 - each waiting caller gets it, in its own thread
             for request in group:
                 request.error = error

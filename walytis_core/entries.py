@@ -10,18 +10,22 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from walytis_core import cbor
 from walytis_core.cbor import Value
-from walytis_core.cid import BlockId
+from walytis_core.cid import CID_BYTES, BlockId
 from walytis_core.errors import RemoteError, StorageError
-from walytis_core.standing import Standing, Wait, from_value, to_value
+from walytis_core.standing import OBEYED, Obeyed, Standing, Wait, from_value, to_value
 from walytis_core.store.port import ChainStore, Position
 
 _SEGMENT: Final = 512  # entries; some 22 KB on disk, which one new entry writes again
 _LOADED: Final = 32  # segments in memory, of some 100 KB
 _UNSAVED_BYTES: Final = 4 << 20  # of segments and snapshots that are not written yet
+_HEIGHT_BYTES: Final = 8
+_PLACE_BYTES: Final = _HEIGHT_BYTES + CID_BYTES
+_place: Final = itemgetter(0)
 
 
 class Entry(NamedTuple):
@@ -37,6 +41,11 @@ def read(data: bytes) -> Any:
         return cbor.unpack(data)
     except RemoteError as error:
         raise StorageError("a saved view cannot be read") from error
+
+
+def in_rows(values: Sequence[Any], length: int) -> Iterator[tuple[Any, ...]]:
+    """Cuts a list into rows: what is saved is flat, since each list costs as much time as ten of its values."""
+    return zip(*[iter(values)] * length, strict=True)
 
 
 class Unsaved:
@@ -136,7 +145,7 @@ class Entries:
 
     Args:
         shelf: Where segments are kept, but for the last one: most folds have no other.
-        segments: All segments, as `to_value` gave them.
+        segments: All segments, as `to_values` gave them.
     """
 
     __slots__ = ("_segments", "_shelf")
@@ -145,7 +154,7 @@ class Entries:
         self._shelf = shelf
         self._segments = [
             _Segment(Position(height, id), size, waits, number, None, data)
-            for height, id, size, waits, number, data in segments
+            for height, id, size, waits, number, data in in_rows(segments, 6)
         ]
 
     def __len__(self) -> int:
@@ -156,6 +165,8 @@ class Entries:
         if not self._segments:
             return None
         rows = self._rows(self._segment_of(place))
+        if rows[-1].place < place:
+            return None
         at = bisect_left(rows, place, key=_place)
         return rows[at].standing if at < len(rows) and rows[at].place == place else None
 
@@ -165,7 +176,7 @@ class Entries:
             self._segments.append(_Segment(entry.place, 0, False, None, []))
         index = self._segment_of(entry.place)
         rows = self._rows(index)
-        at = bisect_left(rows, entry.place, key=_place)
+        at = bisect_left(rows, entry.place, key=_place) if rows and entry.place <= rows[-1].place else len(rows)
         before = None
         if at < len(rows) and rows[at].place == entry.place:
             before = rows[at].standing
@@ -209,8 +220,8 @@ class Entries:
                 self._keep(segment, segment.rows)
                 segment.rows = None
 
-    def to_value(self) -> list[Value]:
-        """For the head: where the segments are, after `flush`; the last one is written there itself."""
+    def to_values(self) -> list[Value]:
+        """For the head: where the segments are, after `flush`; the last one stands there itself."""
         if self._segments:
             last = self._segments[-1]
             if last.data is None:
@@ -219,7 +230,10 @@ class Entries:
             if last.number is not None:
                 self._shelf.drop(last.number)
                 last.number = None
-        return [[s.first.height, bytes(s.first.id), s.size, s.waits, s.number, s.data] for s in self._segments]
+        values: list[Value] = []
+        for one in self._segments:
+            values += (one.first.height, bytes(one.first.id), one.size, one.waits, one.number, one.data)
+        return values
 
     def _segment_of(self, place: Position) -> int:
         if self._segments[-1].first <= place:
@@ -231,7 +245,7 @@ class Entries:
         if segment.rows is None:
             if sum(other.rows is not None for other in self._segments) >= _LOADED:
                 self.flush()
-            segment.rows = _unpack(segment.data or self._shelf.get(segment.number or 0))
+            segment.rows = _unpack(segment.data or self._shelf.get(segment.number or 0), segment.size)
         return segment.rows
 
     def _changed(self, index: int) -> None:
@@ -264,12 +278,25 @@ def _any_waits(rows: Sequence[Entry]) -> bool:
 
 
 def _pack(rows: Sequence[Entry]) -> bytes:
-    return cbor.pack([[place.height, bytes(place.id), to_value(standing)] for place, standing in rows])
+    """All places, and behind them the standings of those that are not obeyed, by their index."""
+    places = b"".join([height.to_bytes(_HEIGHT_BYTES, "big") + id for (height, id), _ in rows])
+    others: list[Value] = []
+    for at, (_, standing) in enumerate(rows):
+        if not isinstance(standing, Obeyed):
+            others += (at, to_value(standing))
+    return places + cbor.pack(others) if others else places
 
 
-def _unpack(data: bytes) -> list[Entry]:
-    return [Entry(Position(height, BlockId(id)), from_value(standing)) for height, id, standing in read(data)]
-
-
-def _place(entry: Entry) -> Position:
-    return entry.place
+def _unpack(data: bytes, size: int) -> list[Entry]:
+    end = size * _PLACE_BYTES
+    others = {at: from_value(value) for at, value in in_rows(read(data[end:]), 2)} if len(data) > end else {}
+    return [
+        Entry(
+            Position(
+                int.from_bytes(data[start : start + _HEIGHT_BYTES], "big"),
+                BlockId(data[start + _HEIGHT_BYTES : start + _PLACE_BYTES]),
+            ),
+            others.get(at, OBEYED),
+        )
+        for at, start in enumerate(range(0, end, _PLACE_BYTES))
+    ]

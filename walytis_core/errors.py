@@ -47,6 +47,12 @@ class NotFoundError(LocalError, KeyError):
         return str(self.args[0])
 
 
+class DeletedError(NotFoundError):
+    """The object has been deleted."""
+
+    hint = "Its history shows what it was, and restoring it brings it back."
+
+
 class NotAllowedError(LocalError):
     """The chain's policy, or the state of this node's key, forbids it."""
 

@@ -5,7 +5,7 @@ Inputs say what happened; effects say what to do, in order. `engine.py` performs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +29,8 @@ class Append:
     time_ms: int
     start: BlockId | None = None
     """The `core/admit` block that lists the key, for its first block on a chain of listed writers."""
+    check: Callable[[Block], None] | None = None
+    """Raises for a block that is not to be written; it is made, and nothing knows of it yet."""
 
 
 @dataclass(frozen=True, slots=True)

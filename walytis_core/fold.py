@@ -16,13 +16,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from walytis_core.block import Block, decode
-from walytis_core.cbor import Value, encode, pack
+from walytis_core.cbor import Value, pack
 from walytis_core.cid import BlockId
-from walytis_core.entries import Entries, Entry, Shelf, Unsaved, read
+from walytis_core.entries import Entries, Entry, Shelf, Unsaved, in_rows, read
 from walytis_core.errors import LocalError
 from walytis_core.guarding import Finished, Guarded
 from walytis_core.layer import Key, Layer
@@ -33,6 +32,7 @@ _SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there
 _MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may grow with its blocks
 _PAGE: Final = 64  # blocks read at once
 _SMALL: Final = 4096  # bytes of a state
+_COUNTED: Final = (Obeyed, Failed)
 
 
 class Snapshot(NamedTuple):
@@ -53,6 +53,8 @@ class _Base(NamedTuple):
 
 def kept(obeyed: int) -> set[int]:
     """After how many obeyed blocks there are to be snapshots: the two last multiples of each power of two."""
+    if obeyed < _SPACING:
+        return set()
     step = _SPACING
     while step * _MOST_OF_ONE_SPACING <= obeyed:
         step *= 2
@@ -79,6 +81,7 @@ class Setting:
         store: The chain's blocks.
         unsaved: The chain's values.
         path: Where the layer's values are kept.
+        initial: The state before the first block, as data, since `step` may change what it is given.
         at_hand: Some blocks that need not be read again.
     """
 
@@ -87,6 +90,7 @@ class Setting:
     store: ChainStore
     unsaved: Unsaved
     path: str
+    initial: bytes
     at_hand: dict[bytes, Block] = field(default_factory=dict)
 
 
@@ -100,9 +104,31 @@ class Fold:
         head: As `save` wrote it; None when it has no blocks yet.
     """
 
+    __slots__ = (
+        "_at",
+        "_at_hand",
+        "_base",
+        "_entries",
+        "_guarded",
+        "_is_marked",
+        "_low",
+        "_name",
+        "_obeyed",
+        "_reached",
+        "_result",
+        "_setting",
+        "_shelf",
+        "_size",
+        "_snapshots",
+        "is_dirty",
+        "is_due",
+        "is_waiting",
+        "key",
+        "state",
+    )
+
     def __init__(self, setting: Setting, key: Key, name: str, head: bytes | None) -> None:
         self._setting = setting
-        self._layer = setting.layer
         self._guarded = setting.guarded
         self._at_hand = setting.at_hand
         self.key = key
@@ -114,13 +140,15 @@ class Fold:
             self._shelf = Shelf(setting.unsaved, blobs)
             self._entries = Entries(self._shelf)
             self._snapshots: list[Snapshot] = []
-            self._obeyed, self._size, self._at, self.is_waiting, self.state = 0, 0, None, False, self._initial()
+            self._obeyed, self._size, self._at, self.is_waiting, self.state = 0, 0, None, False, read(setting.initial)
         else:
-            _, next, self.is_waiting, segments, snapshots, self._obeyed, at, state = read(head)
+            _, next, self.is_waiting, self._obeyed, height, id, state, snapshots, segments = read(head)
             self._shelf = Shelf(setting.unsaved, blobs, next)
             self._entries = Entries(self._shelf, segments)
-            self._snapshots = [Snapshot(Position(h, BlockId(id)), n, number) for h, id, n, number in snapshots]
-            self._size, self._at, self.state = len(state), at and Position(at[0], BlockId(at[1])), read(state)
+            self._snapshots = [
+                Snapshot(Position(h, BlockId(i)), n, number) for h, i, n, number in in_rows(snapshots, 4)
+            ]
+            self._size, self._at, self.state = len(state), id and Position(height, BlockId(id)), read(state)
         self._reached = self._obeyed
         self._low: Position | None = None
         self._result: Finished | None = None
@@ -189,7 +217,7 @@ class Fold:
         """
         result = self.finished
         if result.failure is not None:
-            prefix = self._layer.prefix
+            prefix = self._setting.layer.prefix
             raise LocalError(f"layer {prefix} has no value: {result.failure}", hint=f"Mend `finish` of layer {prefix}.")
         return result.value
 
@@ -236,7 +264,9 @@ class Fold:
             self._forget(snapshot)
         self._low, self._result, self._base, self.is_due = None, None, None, False
         after = self._voids
-        return changed | {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
+        if before or after:
+            changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
+        return changed
 
     def _advance(self, wanted: set[int], failed: set[bytes], changed: set[BlockId]) -> bool:
         """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state.
@@ -256,8 +286,9 @@ class Fold:
                 failure = None
                 if place.id not in failed:
                     self.state, failure = self._guarded.step(self.state, block)
-                    if standing != (failure or OBEYED):
-                        self._entries.put(Entry(place, failure or OBEYED))
+                    after = failure or OBEYED
+                    if standing is not after and standing != after:
+                        self._entries.put(Entry(place, after))
                         changed.add(BlockId(place.id))
                 if failure is not None:
                     failed.add(place.id)
@@ -282,12 +313,13 @@ class Fold:
         elif last is not None:
             self._at, self._reached, self.state = last.place, last.obeyed, read(self._shelf.get(last.number))
         else:
-            self._at, self._reached, self.state = None, 0, self._initial()
+            self._at, self._reached, self.state = None, 0, read(self._setting.initial)
 
     def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Entry, Block | None]]:
         """The blocks of a page that `check` obeys; None for one whose bytes are damaged."""
-        entries = (entry for entry in page if _counts(entry.standing))
-        while part := list(islice(entries, _PAGE)):
+        entries = [entry for entry in page if isinstance(entry.standing, _COUNTED)]
+        for start in range(0, len(entries), _PAGE):
+            part = entries[start : start + _PAGE]
             away = [entry.place.id for entry in part if entry.place.id not in self._at_hand]
             encoded = self._setting.store.encoded(away) if away else {}
             for entry in part:
@@ -322,9 +354,6 @@ class Fold:
         self._snapshots.remove(snapshot)
         self._shelf.drop(snapshot.number)
 
-    def _initial(self) -> Any:
-        return read(encode(self._layer.initial))  # a copy, since `step` may change what it is given
-
     # --- saving --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -334,14 +363,18 @@ class Fold:
     def save(self) -> None:
         """Has the fold written with the next transaction; after `run` and `flush`."""
         unsaved, path = self._setting.unsaved, self._setting.path
-        segments = self._entries.to_value()
-        snapshots: Value = [[one.place.height, bytes(one.place.id), one.obeyed, one.number] for one in self._snapshots]
-        at: Value = self._at and [self._at.height, bytes(self._at.id)]
-        state = self._guarded.encoded(self.state)
+        snapshots: list[Value] = []
+        for place, obeyed, number in self._snapshots:
+            snapshots += (place.height, bytes(place.id), obeyed, number)
+        at, state = self._at, self._guarded.encoded(self.state)
         if state is None:
-            at, state = None, encode(self._layer.initial)  # the next one to load it makes the state again
+            at, state = None, self._setting.initial  # the next one to load it makes the state again
         self._size = len(state)
-        head = [self.key, self._shelf.next, self.is_waiting, segments, snapshots, self._obeyed, at, state]
+        height, id = (None, None) if at is None else (at.height, bytes(at.id))
+        segments = self._entries.to_values()
+        head = [
+            self.key, self._shelf.next, self.is_waiting, self._obeyed, height, id, state, snapshots, segments
+        ]  # fmt: skip
         unsaved.put(f"{path}fold/{self._name}", pack(head))
         self._shelf.save()
         if self._is_marked != self.is_waiting:
@@ -350,7 +383,7 @@ class Fold:
 
 
 def _counts(standing: Standing | None) -> bool:
-    return isinstance(standing, Obeyed | Failed)
+    return isinstance(standing, _COUNTED)
 
 
 def key_in(head: bytes) -> Key:
@@ -361,4 +394,4 @@ def key_in(head: bytes) -> Key:
 
 def is_empty(head: bytes) -> bool:
     """Whether a saved fold has no blocks."""
-    return not read(head)[3]
+    return not read(head)[-1]

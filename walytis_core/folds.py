@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from walytis_core.block import Block
-from walytis_core.cbor import pack
+from walytis_core.cbor import encode, pack
 from walytis_core.cid import BlockId
 from walytis_core.entries import Unsaved, read
 from walytis_core.fold import Fold, Setting, is_empty, key_in, name_of
@@ -40,7 +40,7 @@ class Folds:
         self._store = store
         self._path = f"view/{layer.prefix}"
         self._unsaved = Unsaved(store)
-        self._setting = Setting(layer, guarded, store, self._unsaved, self._path)
+        self._setting = Setting(layer, guarded, store, self._unsaved, self._path, encode(layer.initial))
         self._saved: OrderedDict[Key, Fold] = OrderedDict()
         self._changed: dict[Key, Fold] = {}
         self._due: dict[Key, Fold] = {}
@@ -65,7 +65,9 @@ class Folds:
         if (format, version) == (_FORMAT, self._layer.version):
             self.cursor, self.count, self.is_whole = root
             return
-        self._store.put(f"{self._path}root", pack([0, None]))  # if this is cut off, no version takes the rest for its own
+        self._store.put(
+            f"{self._path}root", pack([0, None])
+        )  # if this is cut off, no version takes the rest for its own
         for kind in ("fold", "blob", "wait"):
             for values in self._listed(kind):
                 self._store.put_many(dict.fromkeys(values))

@@ -24,6 +24,7 @@ from walytis_core.standing import Failed, Obeyed, Standing, Void, Wait, from_val
 
 _log = logging.getLogger(__name__)
 
+_KEYS: Final = (str, bytes, type(None))
 _LONG: Final = Void("a payload of this layer must be inline")
 
 
@@ -51,7 +52,7 @@ class Guarded:
             return None, None
         try:
             key = self._layer.key(block)
-            if not isinstance(key, str | bytes | None):
+            if not isinstance(key, _KEYS):
                 raise TypeError("a key is text, bytes or None")
             if isinstance(key, str):
                 encode(key)

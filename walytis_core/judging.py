@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
+from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
 from walytis_core.errors import InUseError, NotFoundError, StorageError
 from walytis_core.events import Arrived, Change, Revised
 from walytis_core.feed import Feed
 from walytis_core.layer import Key, Layer, by_prefix, prefix_of
-from walytis_core.past import Others, Past
-from walytis_core.standing import OBEYED, Standing
+from walytis_core.past import Others
+from walytis_core.standing import OBEYED, Standing, require_obeyed
 from walytis_core.store.port import Position
 from walytis_core.view import UNFOLDED, View
 
@@ -24,11 +25,19 @@ Answer = TypeVar("Answer")
 
 
 class LayerView:
-    """A layer's state on one chain, as it is when asked. See `Layer` for what these mean."""
+    """A layer's state on one chain, as it is when asked. See `Layer` for what these mean.
 
-    def __init__(self, engine: Engine, view: View) -> None:
+    Args:
+        current: Gives the view, which is made anew after a disk that refused.
+    """
+
+    def __init__(self, engine: Engine, current: Callable[[], View]) -> None:
         self._engine = engine
-        self._view = view
+        self._current = current
+
+    @property
+    def _view(self) -> View:
+        return self._current()
 
     @property
     def state(self) -> Any:
@@ -51,17 +60,6 @@ class LayerView:
         """What `glance` makes of the value of one part, which does not change meanwhile: for one that is not copied."""
         with self._engine.exclusive():
             return glance(self._view.value_of(key))
-
-    def ask(self, key: Key, question: Callable[[Past], Answer], parents: Collection[BlockId] = ()) -> Answer:
-        """Asks beforehand what `check` would say: `question` gets the past that the next own block will have.
-
-        Args:
-            key: The part that the block will touch.
-            question: Must be quick: the chain takes no blocks meanwhile.
-            parents: What the block will name beside the heads: members of the chain.
-        """
-        with self._engine.exclusive():
-            return question(self._view.past((*parents, *self._engine.replica.members.heads), key))
 
     def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
         """The next few hundred blocks that touch a part, in canonical order, each with its standing; none at the end."""
@@ -113,10 +111,9 @@ class Judging:
 
     def view(self, prefix: str) -> LayerView:
         """The view of a layer. Raises `NotFoundError`."""
-        view = self._views.get(prefix)
-        if view is None:
+        if prefix not in self._views:
             raise NotFoundError(f"this node has no layer {prefix}", hint="Give it to Node.open(layers=[...]).")
-        return LayerView(self._engine, view)
+        return LayerView(self._engine, lambda: self._views[prefix])
 
     def use(self, layer: Layer) -> LayerView:
         """Adds a layer, if it is not there: its view is made of what is stored. Blocks until it has caught up.
@@ -132,13 +129,27 @@ class Judging:
                 self._layers[layer.prefix], self._views[layer.prefix] = layer, view
                 self._shun()
             elif known.version != layer.version:
-                raise InUseError(f"this chain is judged by version {known.version} of layer {layer.prefix} already")
+                raise InUseError(
+                    f"this chain is judged by version {known.version} of layer {layer.prefix} already",
+                    hint="Use one version of a layer, and one rule, in all of the program.",
+                )
             return self.view(layer.prefix)
 
     @property
-    def is_judging(self) -> bool:
-        """Whether there are any layers."""
-        return bool(self._layers)
+    def asks_others(self) -> bool:
+        """Whether a check has ever looked at another chain, so that `resolved` may find something."""
+        return any(view.asks_others for view in self._views.values())
+
+    def require_obeyed(self, block: Block) -> None:
+        """Refuses an own block, before it is written, that its layer would not obey; under the engine's lock.
+
+        Raises:
+            NotAllowedError: It would be void.
+            UnavailableError: It would wait for blocks that are not held here, or are damaged.
+        """
+        view = self._views.get(prefix_of(block.type))
+        if view is not None:
+            require_obeyed(view.foresee(block))
 
     def resolved(self, chain: BlockId) -> None:
         """Another chain of the node took blocks: what waits for it is checked again."""

@@ -19,6 +19,7 @@ class Limits:
     max_topic_bytes = 256
     max_type_bytes = 128
     max_ext_bytes = 1024  # room for an extension, not for a second payload
+    max_media_type_chars = 100  # the longest that are registered have some 80
     max_int = (1 << 53) - 1  # what JSON and every DAG-CBOR reader holds exactly
     max_time_ms = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z: the last that datetime can show
     max_writers = 1024  # multikeys in a genesis or admit payload: 1024 * 37 bytes is above the inline limit already

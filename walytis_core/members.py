@@ -353,13 +353,14 @@ class Members:
 
     def append(
         self, drafts: Iterable[Draft], signer: Signer, time_ms: int, held: Held, start: BlockId | None,
-        shunned: Collection[BlockId] = (),
+        shunned: Collection[BlockId] = (), check: Callable[[Block], None] | None = None,
     ) -> Outcome:  # fmt: skip
         """Makes, signs and takes own blocks, in this order.
 
         Args:
             start: The admission that lists the key, for its first block on a chain of listed writers.
             shunned: Heads that are not to be named.
+            check: Raises for a block that is not to be written.
 
         Raises:
             NotAllowedError: The key may not write here, or has forked.
@@ -373,6 +374,8 @@ class Members:
             if block.seq <= 1:  # the author's first, or the founder's; the next ones are right by the way they are made
                 self._check_own(block, batch)
                 batch.stage(block)
+            if check is not None:
+                check(block)
             self._add(block, batch)
         return batch.outcome
 

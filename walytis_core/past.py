@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
-from walytis_core.standing import Standing
+from walytis_core.standing import Standing, Void
 from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
+_UNRELATED: Final = Void("it is no earlier block that touches the same")
 _REMEMBERED: Final = 4096  # headers, of some 200 bytes each, at least; at most twice as many
 
 Others = Callable[[BlockId], ChainStore | None]
@@ -162,15 +163,11 @@ class Past:
         """What this layer's `check` made of a block of the past that touches the same part of the state (`Layer.key`).
 
         `Obeyed` and `Void` are as final as the verdict that is built on them; one that is built on `Wait` waits for the
-        same.
-
-        Raises:
-            NotFoundError: The block is not in the past, or not of this part.
+        same. A block that is not in the past, or not of this part, is void here.
         """
-        standing = None if self._judged is None else self._judged(Position(self.header(id).height, id))
-        if standing is None:
-            raise NotFoundError(f"block {BlockId(id).short} does not touch what this block touches")
-        return standing
+        known = self._judged is not None and id in self
+        standing = self._judged(Position(self.header(id).height, id)) if known and self._judged else None
+        return _UNRELATED if standing is None else standing
 
     def blocks(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[Block]:
         """The blocks whose type starts with `prefix`, in canonical order or from the newest on.

@@ -42,6 +42,15 @@ class Policy(NamedTuple):
         """Whether anyone may read and write: an invitation is then only an address."""
         return self.writers is None and self.readers == EVERYONE
 
+    def named(self, layer: str) -> str | None:
+        """What the genesis names for a layer, where `data` is a DAG-CBOR map of text: its rule, say."""
+        try:
+            names = cbor.decode(self.data, max_bytes=Limits.max_payload_bytes, max_depth=1)
+        except RemoteError:  # data of the app's own
+            return None
+        name = names.get(layer) if isinstance(names, dict) else None
+        return name if isinstance(name, str) else None
+
 
 class Genesis(NamedTuple):
     """What the rules need to know of a chain's first block."""

@@ -139,7 +139,9 @@ class Replica:
 
     def _append(self, event: Append, held: ChainStore) -> list[Effect]:
         shunned = [id for id in self.members.heads if self._is_shunned(id, held)] if self.shunned else ()
-        outcome = self.members.append(event.drafts, event.signer, event.time_ms, held, event.start, shunned)
+        outcome = self.members.append(
+            event.drafts, event.signer, event.time_ms, held, event.start, shunned, event.check
+        )
         return [
             Store(outcome.commit),
             *self.sync.spread(outcome.taken, held, None, Why.NEWS, gossip=False),

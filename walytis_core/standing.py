@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from walytis_core.cbor import Value
 from walytis_core.cid import BlockId
-from walytis_core.errors import StorageError
+from walytis_core.errors import NotAllowedError, StorageError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,22 @@ class Wait:
 Standing: TypeAlias = Obeyed | Void | Wait
 
 OBEYED = Obeyed()
+
+
+def require_obeyed(standing: Standing) -> None:
+    """Tells who wrote, or is about to write, a block.
+
+    Raises:
+        NotAllowedError: It is void.
+        UnavailableError: It waits.
+    """
+    match standing:
+        case Void(reason):
+            raise NotAllowedError(reason, hint="This is what the layer that the block belongs to makes of it.")
+        case Wait():
+            raise UnavailableError(
+                "whether this is allowed depends on blocks that are not held here yet, or are damaged"
+            )
 
 
 def to_value(standing: Standing) -> Value:

@@ -56,10 +56,13 @@ class View:
     def __init__(self, layer: Layer, store: ChainStore, others: Others | None = None) -> None:
         self.layer = layer
         self._store = store
-        self._others = others
+        self._others = None if others is None else partial(self._ask, others)
+        self.asks_others = False
+        """Whether a check has ever looked at another chain: set before it looks."""
         self._guarded = Guarded(layer)
         self._headers = Headers(store)
         self._folds = Folds(layer, self._guarded, store)
+        self._foreseen: tuple[BlockId | None, Standing] = None, OBEYED
         self._awaited: set[BlockId] = set()
         self._changed: set[BlockId] = set()
         self._is_settled = False
@@ -161,6 +164,17 @@ class View:
         known = self._folds.get(key).standing(_place(block))
         return failure or self._check(block, key) if known is None else known
 
+    def _ask(self, others: Others, chain: BlockId) -> ChainStore | None:
+        self.asks_others = True
+        return others(chain)
+
+    def foresee(self, block: Block) -> Standing:
+        """What `check` makes of an own block that is about to be written; it is asked just once, if it is written."""
+        key, failure = self._guarded.key_of(block)
+        standing = failure or self._check(block, key)
+        self._foreseen = block.id, standing
+        return standing
+
     def past(self, heads: Iterable[BlockId], key: Key) -> Past:
         """What the author of a block with these heads would have seen, who is about to touch this part."""
         return Past(self._headers, heads, self._others, partial(self._judged, key))
@@ -246,16 +260,19 @@ class View:
             self._folds.relieve()
         if ids:
             self._recheck(self._store.id)
+
     def _take_in(self, block: Block, key: Key, failure: Void | None) -> bool:
         """Puts a folded block of the layer into its fold; whether it was missing there."""
-        place = _place(block)
+        place, fold = _place(block), self._folds.change(key)
         self._headers.note(block)
-        if self._folds.get(key).find(place) is not None:
+        if fold.find(place) is not None:
             return False
-        standing = failure or self._check(block, key)
+        foreseen, standing = self._foreseen
+        if foreseen != block.id:
+            standing = failure or self._check(block, key)
         if isinstance(standing, Wait):
             self._awaited.add(standing.chain)
-        self._folds.change(key).put(Entry(place, standing))
+        fold.put(Entry(place, standing))
         self._folds.note(block)
         return True
 

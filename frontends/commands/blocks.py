@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
-import itertools
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, cast
+from typing import Annotated, Any, Final
 
 import typer
 
+from frontends.commands.content import File, Raw, RawTimeout, Text, Topics, given, write_out
 from frontends.failures import FailedError
 from frontends.options import BlockName, ChainName, DataDir, Json, Kubo, directory_of, moment, now
 from frontends.reach import answers, mention_other_network, run_command
@@ -21,19 +17,11 @@ from frontends.telling import only, telling, waiting, warn, write_json
 
 _GRAPH_BLOCKS: Final = 2000  # more never fit a screen
 
-Topics = Annotated[
-    list[str] | None, typer.Option("--topic", "-t", metavar="TOPIC", help="A label to filter by; may be repeated.")
-]
-
 
 def append(
     chain: ChainName,
-    text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help="The content; - or nothing reads standard input.")
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="PATH", help="Take the content from a file.")
-    ] = None,
+    text: Text = None,
+    file: File = None,
     topic: Topics = None,
     type: Annotated[str, typer.Option(metavar="TYPE", help="The type that an app gives its blocks.")] = "",
     wait: Annotated[
@@ -47,7 +35,7 @@ def append(
 
     From an argument, a file or standard input. It is on disk when this ends.
     """
-    with telling(as_json=json, data_dir=data_dir), _content(text, file) as content:
+    with telling(as_json=json, data_dir=data_dir), given(text, file) as content:
         arguments = {"chain": chain, "topics": topic or [], "type": type, "wait": wait}
         directory = directory_of(data_dir)
         typed = (
@@ -69,53 +57,6 @@ def append(
                 "UnavailableError", f"the block is on disk, but no peer had it after {wait:g} s",
                 f"Peers get it when they next meet this node: keep {run_command(kubo)} going.", 4,
             )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _content(text: str | None, file: Path | None) -> Iterator[BinaryIO]:
-    if file is not None:
-        if text is not None:
-            raise FailedError.usage("give the content as an argument or as a file, not both")
-        try:
-            opened = file.open("rb")
-        except OSError as error:
-            raise FailedError("NotFoundError", f"cannot read {file}: {error.strerror}", "Check the path.", 3) from error
-        with opened:
-            yield opened
-    elif text is not None and text != "-":
-        yield io.BytesIO(text.encode("utf-8", "surrogateescape"))
-    else:
-        if sys.stdin.isatty():
-            warn("Reading the content from the keyboard; Ctrl-D ends it.")
-        yield cast(BinaryIO, StandardInput(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)))
-
-
-class StandardInput:
-    """Content from a pipe or the keyboard: nothing at all is a mistake, and what cannot be read now is not its end.
-
-    Args:
-        stream: Unbuffered: a buffer would ask the keyboard again after the Ctrl-D that ended a short read.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._is_empty = True
-
-    def read(self, size: int) -> bytes:
-        """What has come, up to `size` bytes; nothing at the end.
-
-        Raises:
-            FailedError: There was nothing, or it is non-blocking and has nothing now.
-        """
-        part: bytes | None = self._stream.read(size)
-        if part is None:
-            raise FailedError.usage("standard input is non-blocking, and has nothing now", "Put `cat |` before it.")
-        if not part and self._is_empty:
-            raise FailedError.usage(
-                "nothing was read from standard input", "For a block without content, give '' as the text."
-            )
-        self._is_empty = False
-        return part
 
 
 def log(
@@ -196,11 +137,8 @@ def _print_blocks(blocks: Iterator[dict[str, Any]], *, as_json: bool) -> None:
 def show(
     chain: ChainName,
     block: BlockName,
-    raw: Annotated[bool, typer.Option("--raw", help="Write the content out, byte for byte, and nothing else.")] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", help="With --raw: how long to wait for peers that have the content.", min=0.0),
-    ] = 30.0,
+    raw: Raw = False,
+    timeout: RawTimeout = 30.0,
     kubo: Kubo = None,
     json: Json = False,
     data_dir: DataDir = None,
@@ -215,11 +153,7 @@ def show(
             raise FailedError.usage("--raw writes the bytes and nothing else, so not --json", "Leave one of them out.")
         found = only(answers(directory_of(data_dir), "show", arguments))
         if raw:
-            if not found.get("held", True):
-                mention_other_network(data_dir, kubo)
-            for piece in _pieces(found, directory_of(data_dir), arguments | {"timeout": timeout}, kubo):
-                sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+            write_out(found, arguments | {"timeout": timeout}, data_dir, kubo)
             return
         if json:
             write_json(found)
@@ -228,20 +162,6 @@ def show(
         from frontends.render import block_details  # noqa: PLC0415 - rich, for people only
 
         terminal(data_dir).print(block_details(found, chain))
-
-
-def _pieces(found: dict[str, Any], directory: Path, arguments: dict[str, Any], kubo: str | None) -> Iterator[bytes]:
-    """The content of a block: what was shown already, or asked for piece by piece."""
-    if "payload" in found:
-        text = found["payload"]
-        yield base64.b64decode(text) if found["encoding"] == "base64" else text.encode()
-        return
-    held = found.get("held", True)
-    asked = answers(directory, "content", arguments, online=not held, kubo=kubo)
-    with waiting("fetching the content from peers", quiet=held):
-        first = list(itertools.islice(asked, 1))
-    for piece in itertools.chain(first, asked):
-        yield base64.b64decode(piece["base64"])
 
 
 def graph(

@@ -9,6 +9,7 @@ import typer
 
 from frontends.failures import INTERRUPTED, FailedError
 from frontends.options import ChainName, DataDir, Json, MaybeChain, directory_of
+from frontends.plain import plain_text
 from frontends.reach import answers
 from frontends.telling import only, telling, waiting, write_json
 
@@ -23,18 +24,21 @@ def create(
     invited_writers: Annotated[
         bool, typer.Option("--invited-writers", help="Only you and those you invite as writers may write.")
     ] = False,
+    objects: Annotated[
+        str | None,
+        typer.Option(metavar="WHO", help="Who may change its objects: author or anyone.", show_default="author"),
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make a new chain."""
     with telling(as_json=json, data_dir=data_dir):
-        arguments = {"name": name, "readers": readers, "invited_writers": invited_writers}
+        arguments = {"name": name, "readers": readers, "invited_writers": invited_writers, "objects": objects}
         chain = only(answers(directory_of(data_dir), "create", arguments, makes=True))
         if json:
             write_json(chain)
             return
         from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
-        from frontends.render import plain_text  # noqa: PLC0415 - rich, for people only
 
         terminal(data_dir).print(
             f"Made the chain {plain_text(chain['name'])}: {chain['id']}", markup=False, soft_wrap=True
@@ -108,7 +112,6 @@ def rename(
             write_json(renamed)
             return
         from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
-        from frontends.render import plain_text  # noqa: PLC0415 - rich, for people only
 
         terminal(data_dir).print(f"{plain_text(chain)} is now {plain_text(renamed['name'])}.", markup=False)
 
@@ -132,7 +135,7 @@ def delete(
             write_json(gone)
             return
         from frontends.console import terminal  # noqa: PLC0415 - rich, for people only
-        from frontends.render import many, plain_text  # noqa: PLC0415 - rich, for people only
+        from frontends.render import many  # noqa: PLC0415 - rich, for people only
 
         deleted = gone["deleted"]
         blocks = many(deleted["blocks"], "block") if "blocks" in deleted else "it was damaged"

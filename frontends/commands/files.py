@@ -13,6 +13,7 @@ import typer
 
 from frontends.failures import EXIT_CODES, FailedError
 from frontends.options import ChainName, DataDir, Json, directory_of
+from frontends.plain import plain_text
 from frontends.reach import answers
 from frontends.telling import telling, warn, write_json
 
@@ -76,7 +77,7 @@ def import_chain(
         if json:
             write_json(made)
             return
-        from frontends.render import many, plain_text  # noqa: PLC0415 - rich, for people only
+        from frontends.render import many  # noqa: PLC0415 - rich, for people only
 
         name = plain_text(made["name"])
         new = many(made["new_blocks"], "new block") if made["new_blocks"] else "no new blocks"
@@ -114,7 +115,6 @@ def _require_file(file: str) -> None:
 
 def _say(data_dir: Path | None, sentence: str) -> None:
     from frontends.console import Hint, terminal  # noqa: PLC0415 - rich, for people only
-    from frontends.render import plain_text  # noqa: PLC0415 - rich, for people only
 
     terminal(data_dir).print(Hint(plain_text(sentence)), soft_wrap=True)
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from frontends.demo.material import PEERS, VICTIM
 from frontends.picture import STYLES, Dot, authors_in_order, draw
-from frontends.render import many, plain_text, print_line, size_text
+from frontends.plain import plain_text, size_text
+from frontends.render import many, print_line
 from frontends.telling import write_json
 
 _PICTURE_LEAD: Final = 5  # heights shown before the victim is killed, and before it comes back

@@ -15,6 +15,7 @@ import trio
 from tests.suites.hostile import JOIN, Stranger, is_served, keys_of
 from tests.suites.nodes import WITHIN_S, Crew, assert_sound, join, until, until_same
 from walytis_core import Chain, Layer, Node, Reason, StorageError, UnavailableError, WalytisError, reception, session
+from walytis_core.block import Block
 from walytis_core.chain_service import ChainService
 from walytis_core.engine import Engine
 from walytis_core.events import Input, PeerSeen
@@ -22,8 +23,9 @@ from walytis_core.known_peers import KnownPeers
 from walytis_core.limits import Limits
 from walytis_core.messages import Credit, Message, Peers, Want, encode
 from walytis_core.network import MemoryHub, MemoryNetwork
+from walytis_core.past import Past
 from walytis_core.seals import GOSSIP_NONCE_BYTES
-from walytis_core.standing import OBEYED
+from walytis_core.standing import OBEYED, Standing
 from walytis_core.view import View
 
 READERS = "did:walytis:bafyreidjlj53zfh3bfsoauf5y36oqxmwhav474holttadpt7ika72fmvty"
@@ -235,9 +237,15 @@ def test_members_that_never_answers_does_not_keep_the_node_open(tmp_path: Path, 
 
 def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """C25: telling other chains of new blocks may fail; the node goes on."""
-    layer = Layer("app/", check=lambda _b, _p: OBEYED, step=lambda s, _b: s, finish=lambda s: (s, {}), initial=0)
+
+    def asks(_block: Block, past: Past) -> Standing:  # only chains that ask are told
+        past.of(chain.id, ())
+        return OBEYED
+
+    layer = Layer("app/", check=asks, step=lambda s, _b: s, finish=lambda s: (s, {}), initial=0)
     with Node.in_memory(hub, layers=[layer]) as node:
-        chain, _other = node.create_chain("x", readers="everyone"), node.create_chain("y")
+        chain, other = node.create_chain("x", readers="everyone"), node.create_chain("y")
+        other.append(b"", type="app/")
         node.addresses()
 
         refused = threading.Event()

@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,31 @@ from tests.suites.nodes import (
     until,
     until_same,
 )
-from walytis_core import Arrived, Block, BlockId, Chain, Ed25519Signer, Feed, Limits, Node, NotFoundError
-from walytis_core.network import MemoryHub
+from walytis_core import (
+    Arrived,
+    Block,
+    BlockId,
+    Chain,
+    ClosedError,
+    Ed25519Signer,
+    Feed,
+    InUseError,
+    InvalidInputError,
+    Layer,
+    Limits,
+    Node,
+    NotAllowedError,
+    NotFoundError,
+    Obeyed,
+    Past,
+    Standing,
+    StorageError,
+    UnavailableError,
+    Void,
+    Wait,
+)
+from walytis_core.network import MemoryHub, MemoryNetwork
+from walytis_core.view import View
 
 
 @pytest.fixture
@@ -371,3 +395,218 @@ def test_each_append_is_confirmed_by_a_peer(node: Node, hub: MemoryHub, chain: C
             blocks.append(chain.append(b"%d" % number))
             until(lambda: all(chain.holders(block) == 1 for block in blocks))
     until(lambda: chain.holders(blocks[0]) == 0)
+
+
+# --- for layers ------------------------------------------------------------------------------------------------------
+
+
+def counting(prefix: str = "count/", version: int = 1) -> Layer:
+    """Counts its blocks."""
+    return Layer(
+        prefix,
+        lambda _block, _past: Obeyed(),
+        lambda state, _block: state + 1,
+        lambda state: (state, {}),
+        initial=0,
+        version=version,
+    )
+
+
+def test_a_layer_that_is_used_later(tmp_path: Path, hub: MemoryHub) -> None:
+    """C52: what is stored already is judged at once, what comes is judged as it comes, and a restart changes nothing."""
+    with open_node(tmp_path / "node", hub) as node:
+        chain = node.create_chain("notes")
+        chain.append_many([b"x"] * 5, type="count/x")
+        with pytest.raises(NotFoundError):
+            chain.view("count/")
+        view = chain.use(counting())
+        assert view.value == chain.view("count/").value == 5
+        chain.append(b"x", type="count/y")
+        chain.append(b"x", type="other/y")
+        assert view.value == chain.use(counting()).value == 6
+        with pytest.raises(InUseError):
+            chain.use(counting(version=2))
+        assert chain.use(counting("other/")).value == 1
+    with open_node(tmp_path / "node", hub) as node:
+        chain = node.chain("notes")
+        assert chain.use(counting(version=2)).value == 6
+    with pytest.raises(ClosedError):
+        chain.use(counting())
+
+
+def test_a_view_outlives_a_disk_that_refused(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25, C52: when the disk fails a view, the next block makes it anew, and who holds it sees that."""
+    view = chain.use(counting())
+    chain.append(b"x", type="count/x")
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise StorageError("the disk is full")
+
+        patch.setattr(View, "arrived", refuse)
+        chain.append(b"x", type="count/x")
+    chain.append(b"x", type="count/x")
+    assert view.value == chain.view("count/").value == 3
+
+
+def test_parents_by_request(chain: Chain) -> None:
+    """C06: a block names what its layer wants named, however old, beside the heads; each once, without `prev`."""
+    blocks = [chain.append(b"%d" % number) for number in range(5)]
+    block = chain.append(b"x", parents=[blocks[0].id, blocks[2].id, blocks[0].id, blocks[4].id])
+    assert block.prev == blocks[4].id
+    assert block.parents == tuple(sorted([blocks[0].id, blocks[2].id]))
+    assert block.height == 6
+    many = chain.append_many([b"1", b"2"], parents=[blocks[1].id])
+    assert [one.parents for one in many] == [(blocks[1].id,)] * 2
+    assert_sound(chain)
+
+
+def test_parents_that_cannot_be_named(chain: Chain, node: Node) -> None:
+    """C06: unknown ones, the genesis, those of another chain, too many: refused, and nothing is written."""
+    first = chain.append(b"x")
+    other = node.create_chain("other").append(b"x")
+    for parents in ([BlockId.of(b"unknown")], [chain.id], [first.id, other.id]):
+        with pytest.raises(NotFoundError):
+            chain.append(b"y", parents=parents)
+    blocks = chain.append_many([b"x"] * 65)
+    with pytest.raises(InvalidInputError):
+        chain.append(b"y", parents=[block.id for block in blocks])
+    widest = chain.append(b"y", parents=[block.id for block in blocks[:64]])
+    assert len(widest.parents) == 64
+    assert len(chain) == 67
+    assert_sound(chain)
+
+
+def test_short_content_that_can_be_dropped(tmp_path: Path, hub: MemoryHub) -> None:
+    """C50: kept beside the block, however short; fetched, dropped and fetched again like long content."""
+    with Node.in_memory(hub) as node, Node.in_memory(hub) as other:
+        chain = node.create_chain("notes")
+        copy = join(other, chain)
+        for payload in (b"", b"x", b"y" * Limits.max_payload_bytes):
+            block = chain.append(payload, droppable=True)
+            assert block.content is not None
+            assert block.payload == payload
+            until(partial(copy.__contains__, block.id))
+            theirs = copy.fetch(copy.block(block.id)).result(WITHIN_S)
+            assert theirs.payload == payload
+            chain.drop_content(block)
+            if payload:
+                assert not chain.has_content(block)
+            assert chain.fetch(block).result(WITHIN_S).payload == payload
+        inline = chain.append(b"inline")
+        chain.drop_content(inline)
+        assert inline.payload == chain.block(inline.id).payload == b"inline"
+        assert_sound(chain)
+
+
+def test_types_by_their_prefix(chain: Chain) -> None:
+    """C20: a type with a slash at its end stands for all that start so, combined with all else, in queries and feeds."""
+    types = ["", "a", "a/", "a/x", "a/y", "A/x", "ab/x", "a/x/y", "b/x", "a0x", "a%/x", "a_/x", "é/x", "a/\U0010ffff"]
+    with chain.follow(type="a/") as feed:
+        blocks = [
+            chain.append(b"%d" % number, type=type, topics=["even"][: number % 2])
+            for number, type in enumerate(types * 3)
+        ]
+        expected = [block for block in blocks if block.type.startswith("a/")]
+        found = []
+        while (event := feed.next(0)) is not None:
+            assert isinstance(event, Arrived)
+            found.append(event.block)
+        assert found == expected
+    for prefix in ("a/", "b/", "é/", "a%/", "a_/", "ab/", "no/", "/"):
+        model = [block for block in blocks if block.type.startswith(prefix)]
+        assert list(chain.blocks(type=prefix)) == model
+        assert list(chain.blocks(type=prefix, newest_first=True)) == model[::-1]
+        assert list(chain.blocks(type=prefix, topic="even")) == [block for block in model if block.topics]
+        assert list(chain.blocks(type=prefix, limit=2, author=chain.author)) == model[:2]
+    assert list(chain.blocks(type="a/x")) == [block for block in blocks if block.type == "a/x"]
+    assert list(chain.blocks(type="")) == [block for block in blocks if block.type == ""]
+
+
+def waiting(block: Block, past: Past) -> Standing:
+    """Obeys once the chain that the payload names holds the head that it names."""
+    chain, head = BlockId(block.payload[:36]), BlockId(block.payload[36:])
+    return Wait(chain, (head,)) if past.of(chain, (head,)) is None else Obeyed()
+
+
+def test_chains_that_wait_for_each_other_when_a_node_opens(tmp_path: Path, hub: MemoryHub) -> None:
+    """C52: whatever order they are opened in, nothing waits for what is held."""
+    layer = Layer("wait/", waiting, lambda state, _block: state + 1, lambda state: (state, {}), initial=0)
+    with open_node(tmp_path, hub) as node:
+        chains = [node.create_chain(name) for name in "abc"]
+        heads = [chain.append(b"x") for chain in chains]
+        waits = {
+            (one.name, other.name): one.append(other.id + head.id, type="wait/x").id
+            for one in chains
+            for other, head in zip(chains, heads, strict=True)
+            if one is not other
+        }
+    with Node.open(tmp_path, network=MemoryNetwork(hub), layers=[layer]) as node:
+        for (name, _), id in waits.items():
+            assert node.chain(name).standing(id) == Obeyed()
+            assert node.chain(name).view("wait/").value == 2
+
+
+def test_a_chain_that_comes_with_its_blocks(tmp_path: Path, hub: MemoryHub) -> None:
+    """C52: what waits for a chain is checked when it is imported, or made anew."""
+    layer = Layer("wait/", waiting, lambda state, _block: state + 1, lambda state: (state, {}), initial=0)
+    with Node.in_memory(hub) as other:
+        public = other.create_chain("public", readers="everyone")
+        head = public.append(b"x")
+        public.export(tmp_path / "public.car")
+    with Node.in_memory(hub, layers=[layer]) as node:
+        chain = node.create_chain("notes")
+        block = chain.append(public.id + head.id, type="wait/x")
+        assert chain.standing(block.id) == Wait(public.id, (head.id,))
+        node.import_chain(tmp_path / "public.car")
+        until(lambda: chain.standing(block.id) == Obeyed())
+        assert chain.view("wait/").value == 1
+
+
+def test_lawful_blocks(hub: MemoryHub) -> None:
+    """C52: what the layer would not obey is refused before it is written, and leaves nothing behind, here or elsewhere."""
+
+    def check(block: Block, past: Past) -> Standing:
+        if block.type == "law/wait":
+            return Wait(BlockId.of(b"elsewhere"), (BlockId.of(b"head"),))
+        if block.type == "law/bug":
+            raise ZeroDivisionError
+        count = sum(1 for _ in past.blocks("law/"))
+        return Obeyed() if count < 3 else Void("three are enough")
+
+    layer = Layer("law/", check, lambda n, _block: n + 1, lambda n: (n, {}), initial=0, long_content=True)
+    with Node.in_memory(hub, layers=[layer]) as node, Node.in_memory(hub, layers=[layer]) as other:
+        chain = node.create_chain("notes")
+        copy = join(other, chain)
+        crew = Crew()
+        refused: list[int] = []
+
+        def write(number: int) -> None:
+            chain.append(b"%d" % number)
+            try:
+                chain.append(b"%d" % number, type="law/x", lawful=True)
+            except NotAllowedError:
+                refused.append(number)
+
+        for number in range(8):
+            crew.start(write, number)
+        crew.join()
+        assert len(refused) == 5
+        assert chain.view("law/").value == 3
+        assert len(chain) == 11
+        long = os.urandom(Limits.max_payload_bytes + 1)
+        for type, error in (("law/x", NotAllowedError), ("law/wait", UnavailableError), ("law/bug", NotAllowedError)):
+            with pytest.raises(error):
+                chain.append(long, type=type, lawful=True)
+        assert len(chain) == 11
+        with Node.in_memory() as alone:  # whatever the refused calls had put beside the chain is gone
+            content = alone.create_chain("x").append(long).content
+        assert content is not None
+        assert not chain.tables.has_side([content.link])
+        assert chain.append(b"after", type="other/x", lawful=True).payload == b"after"
+        until_same(chain, copy, count=12)
+        assert copy.view("law/").value == 3
+        assert all(chain.standing(block.id) == Obeyed() for block in chain.blocks())
+        for one in (chain, copy):
+            assert_sound(one)
+            assert not one.equivocations()

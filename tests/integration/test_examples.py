@@ -17,7 +17,7 @@ import pytest
 from tools.conformance import ROOT
 
 EXAMPLES = ROOT / "examples"
-TESTED = {"terminal_chat.py", "shared_notes.py", "in_a_notebook.py"}
+TESTED = {"terminal_chat.py", "shared_notes.py", "shared_todo.py", "in_a_notebook.py"}
 WITHIN_S = 60
 
 
@@ -128,6 +128,36 @@ def test_shared_notes(tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (1, "there is no command dance")
 
 
+@pytest.mark.slow
+@pytest.mark.libp2p
+def test_a_shared_to_do_list(tmp_path: Path) -> None:
+    """M05: two change one entry while one of them is away; a merge keeps both changes."""
+    name = "shared_todo.py"
+    with running(tmp_path, name, "alice") as alice:
+        uri = alice.hear("walytis:").split()[-1]
+        alice.say("add buy milk")
+        with running(tmp_path, name, "bob", uri) as bob:
+            bob.hear("1 [ ] buy milk")
+        alice.say("rename 1 buy oat milk")
+        alice.hear("1 [ ] buy oat milk")
+    with running(tmp_path, name, "bob") as bob:
+        bob.say("add find the keys")
+        bob.hear("2 [ ] find the keys")
+        bob.say("done 1")
+        bob.hear("1 [x] buy milk")
+        with running(tmp_path, name, "alice") as alice:
+            alice.hear("1 [x] buy milk (in conflict)")
+            alice.say("merge")
+            assert bob.hear("oat").strip() == "1 [x] buy oat milk"
+            bob.say("remove 2")
+            bob.say("add water the plants")
+            alice.hear("2 [ ] water the plants")
+
+
+def test_the_shared_to_do_list_is_short() -> None:
+    assert len((EXAMPLES / "shared_todo.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -135,6 +165,7 @@ def test_shared_notes(tmp_path: Path) -> None:
         ("shared_notes.py", ["a"]),
         ("shared_notes.py", ["a", "set", "x"]),
         ("terminal_chat.py", []),
+        ("shared_todo.py", []),
     ],
 )
 def test_what_is_missing_is_answered_by_how_it_is_used(tmp_path: Path, name: str, arguments: list[str]) -> None:

@@ -21,7 +21,7 @@ from tools.conformance import ROOT
 
 FOLDER = ROOT / "docs" / "tutorial"
 CHAPTERS = sorted(FOLDER.glob("[0-9]*.md"))
-GUIDES = [ROOT / "docs" / "guides" / name for name in ("data-directory.md", "testing-your-app.md")]
+GUIDES = [ROOT / "docs" / "guides" / name for name in ("data-directory.md", "layers.md", "testing-your-app.md")]
 REAL_NETWORK = {"01-blocks.md", "02-invite-and-join.md"}
 
 

@@ -14,7 +14,7 @@ class Mutant(NamedTuple):
 
     Attributes:
         name: Which guard it lacks.
-        module: The module, without the package.
+        module: The module, without the package where that is `walytis_core`.
         old: The text that is replaced.
         new: What stands there instead.
         killers: Tests, as pytest names them from `tests/unit/walytis_core`, without the ending of the file.
@@ -363,6 +363,72 @@ BITSWAP: Final = (
            (f"{_BITSWAP}::test_fetches_of_one_block_are_one",)),
 )  # fmt: skip
 
+_OBJECTS: Final = "../mutability/test"
+OBJECTS: Final = (
+    Mutant("deletions have no content", "mutability.payloads", 'if block.type in (DELETED, RESTORED) and block.body != b"":',
+           'if block.type == "":', (f"{_OBJECTS}_payloads::test_a_deletion_has_no_content",)),
+    Mutant("so many at once", "mutability.payloads", "0 < len(ids) <= MAX_REPLACED", "0 < len(ids)",
+           (f"{_OBJECTS}_payloads::test_one_more_is_refused",)),
+    Mutant("something is replaced", "mutability.payloads", "0 < len(ids) <= MAX_REPLACED", "len(ids) <= MAX_REPLACED",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("sorted and distinct", "mutability.payloads", " and ids == sorted(set(ids))", "",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("the object is an id", "mutability.payloads", "all(map(is_block_id, [object, *ids]))",
+           "isinstance(object, bytes) and all(map(is_block_id, ids))", (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("what is restored is an id", "mutability.payloads", "if kind == RESTORED and is_block_id(detail):",
+           "if kind == RESTORED and isinstance(detail, bytes):",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("media types of what is created", "mutability.payloads", "if kind == CREATED and is_media_type(detail):", "if kind == CREATED:",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("media types of edits", "mutability.payloads", "if is_media_type(detail) if kind == EDITED else",
+           "if isinstance(detail, str) if kind == EDITED else",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("dropped or not", "mutability.payloads", "type(detail) is bool", "isinstance(detail, int)",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("a creation names nothing", "mutability.payloads", "case [None, [], str(detail)]", "case [_, _, str(detail)]",
+           (f"{_OBJECTS}_payloads::test_what_is_no_change",)),
+    Mutant("what is restored is named", "mutability.payloads", "if self.kind == RESTORED else", "if self.kind == CREATED else",
+           (f"{_OBJECTS}_payloads::test_what_must_be_named",)),
+    Mutant("versions are named", "mutability.state", "if not set(change.named) <= set(named):", "if not named and change.named:",
+           (f"{_OBJECTS}_rules::test_each_version_must_be_named",)),
+    Mutant("void versions", "mutability.state", "if isinstance(standing, Void):", "if standing is None:",
+           (f"{_OBJECTS}_rules::test_what_is_never_in_order",)),
+    Mutant("waits", "mutability.state", "if isinstance(standing, Wait):", "if standing is None:",
+           (f"{_OBJECTS}_rules::test_waits_are_handed_on",)),
+    Mutant("edits of deletions", "mutability.state", "if change.kind == EDITED and all(", "if change.kind == CREATED and all(",
+           (f"{_OBJECTS}_rules::test_what_is_never_in_order",)),
+    Mutant("edits of deletions and more", "mutability.state", "if change.kind == EDITED and all(", "if change.kind == EDITED and any(",
+           (f"{_OBJECTS}_rules::test_by_its_author",)),
+    Mutant("deletions of deletions", "mutability.state", "if change.kind == EDITED and all(", "if change.kind != CREATED and all(",
+           (f"{_OBJECTS}_rules::test_by_its_author",)),
+    Mutant("what has content", "mutability.state", "not in (CREATED, EDITED):", "not in (CREATED, EDITED, RESTORED):",
+           (f"{_OBJECTS}_rules::test_what_is_never_in_order",)),
+    Mutant("restoring a deletion", "mutability.state", "not in (CREATED, EDITED):", "not in (CREATED, EDITED, DELETED):",
+           (f"{_OBJECTS}_rules::test_what_is_never_in_order",)),
+    Mutant("its author", "mutability.state", ".author == author:", '.author != b"":',
+           (f"{_OBJECTS}_rules::test_by_others_under_author_only",)),
+    Mutant("the rule has the last word", "mutability.state", "return rule.judge(change, author, past)", "return Obeyed()",
+           (f"{_OBJECTS}_rules::test_a_rule_of_ones_own",)),
+    Mutant("the rule of the genesis", "mutability.state", "if rule is None or name not in (None, rule.name):", "if rule is None:",
+           (f"{_OBJECTS}_rules::test_which_rule_holds",)),
+    Mutant("what is replaced is no head", "mutability.state", "state.pop(id.hex(), None)", "id.hex()",
+           (f"{_OBJECTS}_state::test_a_version_replaces_what_it_names",)),
+    Mutant("the last comes first", "mutability.state", "sorted(found, reverse=True)", "sorted(found)",
+           (f"{_OBJECTS}_state::test_a_version_replaces_what_it_names",)),
+    Mutant("heights go before ids", "mutability.state", "sorted(found, reverse=True)", "sorted(found, key=lambda head: head.id, reverse=True)",
+           (f"{_OBJECTS}_state::test_the_height_goes_before_the_id", f"{_OBJECTS}_state::test_any_order_gives_the_same")),
+    Mutant("deletions are marked", "mutability.state", "change.kind == DELETED, media_type,", "False, media_type,",
+           (f"{_OBJECTS}_state::test_a_deletion_is_a_head_that_deletes",)),
+    Mutant("what can be dropped", "mutability.state", "block.content is not None]", "False]",
+           (f"{_OBJECTS}_state::test_what_a_head_tells_of_its_version",)),
+    Mutant("media types of heads", "mutability.state", 'change.detail if change.kind in (CREATED, EDITED) else ""', "str(change.detail)",
+           (f"{_OBJECTS}_state::test_what_a_head_tells_of_its_version",)),
+    Mutant("an object is a part", "mutability.state", "decode(block).object or block.id", "block.id",
+           (f"{_OBJECTS}_state::test_which_object_a_block_touches",)),
+    Mutant("rules have views of their own", "mutability.state", 'f"1 {rule.name}"', '"1"',
+           (f"{_OBJECTS}_state::test_rules_have_views_of_their_own",)),
+)  # fmt: skip
+
 MUTANTS: Final = {
     "block": BLOCK,
     "dag": DAG,
@@ -372,4 +438,5 @@ MUTANTS: Final = {
     "car": CAR,
     "kubo": KUBO,
     "bitswap": BITSWAP,
+    "objects": OBJECTS,
 }

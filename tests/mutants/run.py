@@ -33,7 +33,7 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives one module with its text changed."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.name = f"walytis_core.{mutant.module}"
+        self.name = name_of(mutant)
         self.path = path_of(mutant)
         self.text = mutated(mutant)
 
@@ -44,9 +44,14 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.text, str(self.path), "exec"), module.__dict__)
 
 
+def name_of(mutant: Mutant) -> str:
+    """The module, with its package."""
+    return mutant.module if mutant.module.startswith("mutability.") else f"walytis_core.{mutant.module}"
+
+
 def path_of(mutant: Mutant) -> Path:
     """The file of the module."""
-    return ROOT / "walytis_core" / f"{mutant.module.replace('.', '/')}.py"
+    return ROOT / f"{name_of(mutant).replace('.', '/')}.py"
 
 
 def mutated(mutant: Mutant) -> str:

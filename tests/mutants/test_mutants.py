@@ -21,6 +21,7 @@ FEW = {
     "car": ["rules of a file's blocks", "tips are roots"],
     "kubo": ["bytes of the CID", "the very label"],
     "bitswap": ["wants of one message", "length of a CID"],
+    "objects": ["void versions", "versions are named"],
 }
 
 

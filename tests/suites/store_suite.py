@@ -398,6 +398,21 @@ class StoreSuite:
             assert dict(again.items("view/")) == {"view/a": b"view/a", "view/b": b"view/b"}
             assert list(dict(again.items(""))) == ["%_", "view/a", "view/b", "viewer", "x"]
 
+    def test_small_values_together(self, stores: list[Store], chain: ChainStore, dag: Dag) -> None:
+        """Many are written in one transaction, and read in few queries."""
+        many = {f"view/{n}": b"%d" % n for n in range(600)}
+        chain.put("view/0", b"old")
+        chain.put("gone", b"")
+        chain.put_many({**many, "gone": None, "never": None})
+        chain.put_many({})
+        stores.append(self.reopen(stores[0]))
+        again = stores[-1].chain(dag.genesis.id)
+        assert again.items("") == many
+        assert again.get_many([*many, "gone", "never"]) == many
+        assert again.get_many([]) == {}
+        other = stores[-1].create_chain(Dag(99).genesis, "other")
+        assert other.get_many(list(many)) == {}
+
     def test_a_whole_chain_verifies(self, chain: ChainStore, dag: Dag) -> None:
         chain.commit(dag.step(30, 0.2))
         steps: list[tuple[int, int]] = []

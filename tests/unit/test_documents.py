@@ -26,18 +26,25 @@ def test_the_first_screen_has_exactly_two_commands():
 
 
 def test_the_example_has_ten_lines():
-    (example,) = blocks("python")
+    example, *_ = blocks("python")
     assert len([line for line in example if line]) <= 11  # ten, and an import
-    compile("\n".join(example), "README.md", "exec")
 
 
 @pytest.mark.slow
 @pytest.mark.libp2p
-def test_the_example_works(tmp_path, monkeypatch, capsys):
-    (example,) = blocks("python")
+@pytest.mark.parametrize(
+    ("number", "prints"),
+    [(0, "b'hello'\n"), (1, "b'milk, bread' [b'milk', b'milk, bread']\n")],
+    ids=["chains", "objects"],
+)
+def test_an_example_works(number, prints, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile("\n".join(example), "README.md", "exec"), {})
-    assert "b'hello'" in capsys.readouterr().out
+    exec(compile("\n".join(blocks("python")[number]), "README.md", "exec"), {})
+    assert capsys.readouterr().out.endswith(prints)
+
+
+def test_each_example_of_the_readme_is_run():
+    assert len(blocks("python")) == 2
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -6,12 +6,15 @@ import json
 
 import pytest
 
-from benchmarks import ceilings, page, table
+from benchmarks import ceilings, objects, page, table
 from benchmarks.__main__ import main
-from benchmarks.material import Maker, fill
+from benchmarks.material import CHAIN_NAME, Maker, fill
 from benchmarks.measures import MEASURES
 from benchmarks.table import Bench, at_least, beside, line, under, verdict
+from mutability import Mutable, payloads
+from walytis_core import Node
 from walytis_core.block import decode, is_genuine
+from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.policy import read_genesis
 from walytis_core.store.sqlite import SqliteStore
 
@@ -80,6 +83,27 @@ def test_a_filled_folder_holds_its_chain(tmp_path):
         assert not chain.verify().problems
     finally:
         store.close()
+
+
+def test_a_chain_of_objects_is_sound_and_folds_to_what_was_made(tmp_path):
+    """Each version counts, and replaces the one before it of its object alone."""
+    ids = objects.fill(tmp_path / "held", 7, 5)
+    with Node.open(tmp_path / "held", network=MemoryNetwork(MemoryHub())) as node:
+        notes = Mutable(node.chain(CHAIN_NAME))
+        assert not notes.chain.verify().corrupt
+        assert (len(set(ids)), len(notes.chain)) == (7, 35)
+        for id in ids:
+            versions = [version.id for version in notes.history(id)]
+            assert (len(versions), notes.get(id).id, notes.conflicts(id)) == (5, versions[-1], [])
+            changes = [payloads.decode(notes.chain.block(version)) for version in versions]
+            assert [change.replaces for change in changes] == [(), *((version,) for version in versions[:-1])]
+
+
+def test_edits_beside_slow_appends_are_void(tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, "_APPENDS_PER_S", 1e9)
+    (row,) = objects.edit(Bench(tmp_path, quick=True))
+    assert row.met is None
+    assert verdict(row) == "void"
 
 
 def test_an_unknown_measure_is_refused(capsys):

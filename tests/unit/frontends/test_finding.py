@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from frontends.failures import FailedError
-from frontends.finding import find_author, find_block, find_invitation
+from frontends.finding import find_author, find_block, find_invitation, find_object, find_version
 from frontends.forms import author_text
+from mutability import Mutable
 from walytis_core import Node, NotFoundError
 
 
@@ -45,7 +46,7 @@ def test_an_unknown_id_is_not_found(chain):
     """C21: and the chain stays usable."""
     with pytest.raises(NotFoundError):
         find_block(chain, str(chain.id))
-    assert len(list(chain.blocks())) == 50
+    assert len(list(chain.blocks(type=""))) == 50
 
 
 def test_an_end_that_several_have_is_refused(chain, monkeypatch):
@@ -56,6 +57,22 @@ def test_an_end_that_several_have_is_refused(chain, monkeypatch):
     with pytest.raises(FailedError) as failed:
         find_block(chain, common)
     assert failed.value.exit_code == 2
+
+
+def test_an_object_and_its_versions_are_found_by_the_ends_of_their_ids(chain):
+    notes = Mutable(chain)
+    made, other = notes.create("milk"), notes.create("tea")
+    edited = notes.edit(made, "milk, bread")
+    for text in (str(made.id), str(made.id)[-8:]):
+        assert find_object(notes, text) == made.object
+        assert find_version(notes, made.object, text) == made.id
+    assert find_version(notes, made.object, str(edited.id)[-8:]) == edited.id
+    for text in (str(edited.id)[-8:], "abc", "00000000"):
+        with pytest.raises(FailedError):
+            find_object(notes, text)
+    with pytest.raises(FailedError) as failed:
+        find_version(notes, made.object, str(other.id)[-8:])
+    assert f"`walytis object history notes {str(made.id)[-8:]}`" in failed.value.hint
 
 
 def test_an_author_is_found_by_its_key_or_the_end_of_it(chain):

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from frontends import render
 from frontends.console import terminal
+from frontends.plain import size_text
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\u202eevil\u200b[red]not markup[/red]"
 BLOCK = {
@@ -196,7 +197,7 @@ def test_bytes_and_long_content_are_named():
 
 
 def test_sizes_and_counts():
-    assert [render.size_text(size) for size in (0, 1023, 1024, 5 << 30)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]
+    assert [size_text(size) for size in (0, 1023, 1024, 5 << 30)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]
     assert [render.many(count, "block") for count in (0, 1, 2)] == ["0 blocks", "1 block", "2 blocks"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tools.conformance import ROOT
 
-HEAVY = ("libp2p", "textual", "segno", "trio", "walytis_core")
+HEAVY = ("libp2p", "textual", "segno", "trio", "walytis_core", "mutability")
 PROBE = """
 import sys
 from frontends.cli import main
@@ -32,7 +32,15 @@ def loaded_by(tmp_path, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["log", "--help"], ["list"], ["nonsense"], ["run", "--kubo", "http://a:b@c"]]
+    "arguments",
+    [
+        ["--help"],
+        ["object", "list", "--help"],
+        ["list"],
+        ["object", "list", "notes"],
+        ["nonsense"],
+        ["run", "--kubo", "http://a:b@c"],
+    ],
 )
 def test_help_and_mistakes_load_nothing_heavy(tmp_path, arguments):
     """C47: the command's import does nothing, either."""
@@ -44,3 +52,5 @@ def test_commands_on_the_disk_load_no_network(tmp_path):
     assert loaded_by(tmp_path, "create", "notes") == {"trio", "walytis_core"}
     for arguments in (["list"], ["append", "notes", "hello"], ["log", "notes"], ["status"], ["graph", "notes"]):
         assert loaded_by(tmp_path, *arguments) == {"trio", "walytis_core"}
+    for arguments in (["object", "create", "notes", "milk"], ["object", "list", "notes"]):
+        assert loaded_by(tmp_path, *arguments) == {"trio", "walytis_core", "mutability"}

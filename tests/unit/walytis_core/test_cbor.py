@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiformats import CID
 
-from walytis_core.cbor import MAX_DEPTH, Value, decode, encode
+from walytis_core.cbor import MAX_DEPTH, Value, decode, encode, pack, unpack
 from walytis_core.cid import DAG_PB_PREFIX, RAW_PREFIX, Cid
 from walytis_core.errors import InvalidInputError, Reason, RemoteError
 
@@ -259,3 +259,19 @@ def test_writing_is_bounded_in_depth() -> None:
 
 def test_tuples_are_written_as_lists() -> None:
     assert encode((1, (b"x",))) == encode([1, [b"x"]])
+
+
+@given(values)
+def test_what_was_written_here_is_read_without_the_checks(value: Value) -> None:
+    assert unpack(encode(value)) == value
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers(-MAX_INT, MAX_INT) | st.binary(max_size=40) | texts))
+def test_plain_values_are_packed_as_they_are_encoded(value: list[Any]) -> None:
+    assert pack(value) == encode(value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x82\x01", b"\xc1\x00", b"\xff"])
+def test_what_nobody_wrote_here_is_refused(data: bytes) -> None:
+    with pytest.raises(RemoteError):
+        unpack(data)

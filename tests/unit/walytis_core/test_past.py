@@ -14,8 +14,9 @@ from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
 from walytis_core.past import DamagedError, Headers, Past
+from walytis_core.standing import Obeyed, Standing, Void
 from walytis_core.store.memory import MemoryChain, MemoryStore
-from walytis_core.store.port import Commit
+from walytis_core.store.port import Commit, Position
 
 
 class CountingChain(MemoryChain):
@@ -130,3 +131,52 @@ def test_damaged_bytes_are_named_with_their_chain():
         list(past_of(third, store))
     assert (caught.value.chain, caught.value.id) == (dag.genesis.id, first.id)
     assert past_of(third, store).get(second.id) == second
+
+
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 40))
+@settings(max_examples=30)
+def test_headers_are_those_of_the_past(seed, size):
+    """C52: what `check` reads of a header is what stands in the block; of what is not in the past, nothing."""
+    dag = Dag(seed)
+    for _ in range(size):
+        dag.grow(fork=dag.random.random() < 0.2)
+    store = stored(dag)
+    block = dag.random.choice(list(dag.blocks.values()))
+    plain, past = PlainPast(dag.blocks, block.ancestors_named, None), past_of(block, store)
+    for id, one in dag.blocks.items():
+        if id in plain.ids:
+            assert past.header(id) == (one.height, one.author, one.seq, one.type, one.ancestors_named)
+        else:
+            with pytest.raises(NotFoundError):
+                past.header(id)
+
+
+def test_verdicts_on_earlier_blocks():
+    """C52: asked of the past alone, and of the part that is being checked; anything else is void here."""
+    dag = Dag(1, authors=1)
+    first, second, third, fourth = dag.line(4)
+    late = dag.grow(fork=True)
+    store = stored(dag)
+    known: dict[BlockId, Standing] = {
+        first.id: Obeyed(),
+        second.id: Void("bad"),
+        fourth.id: Obeyed(),
+        late.id: Obeyed(),
+    }
+    asked: list[bytes] = []
+
+    def judged(place: Position) -> Standing | None:
+        asked.append(place.id)
+        assert place.height == dag.blocks[BlockId(place.id)].height
+        return known.get(BlockId(place.id))
+
+    past = Past(Headers(store), fourth.ancestors_named, None, judged)
+    assert past.standing(first.id) == Obeyed()
+    assert past.standing(second.id) == Void("bad")
+    for other in (third.id, fourth.id, late.id, BlockId.of(b"unknown")):
+        assert isinstance(past.standing(other), Void)
+    assert asked == [first.id, second.id, third.id]
+    assert isinstance(past_of(fourth, store).standing(first.id), Void)  # a past that is not one of a check
+    store.lost.add(first.id)
+    with pytest.raises(DamagedError):
+        Past(Headers(store), fourth.ancestors_named, None, judged).standing(first.id)

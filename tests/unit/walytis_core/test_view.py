@@ -5,7 +5,8 @@ That the state is right, for any order of arrival, is tests/properties/test_view
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -42,13 +43,32 @@ SIGNERS = [Ed25519Signer(bytes([n + 1]) * 32) for n in range(3)]
 GENESIS = create_genesis(SIGNERS[0], Policy(None, "everyone"), bytes(16), 0)
 
 
+class PowerCutError(Exception):
+    """The process ends here."""
+
+
 class DamagedChain(MemoryChain):
-    """A chain that has set the bytes of some blocks aside, and counts what is read by number."""
+    """A chain that has set the bytes of some blocks aside, and counts what is read by number and what is written.
+
+    Attributes:
+        transactions_left: After so many transactions of small values the process ends; None for never.
+    """
 
     def __init__(self) -> None:
         super().__init__(GENESIS, MemoryStore()._numbers)
         self.lost: set[bytes] = set()
         self.rows = 0
+        self.transactions = 0
+        self.transactions_left: int | None = None
+
+    def put(self, key: str, value: bytes | None) -> None:
+        self.put_many({key: value})
+
+    def put_many(self, values: Mapping[str, bytes | None]) -> None:
+        if self.transactions == self.transactions_left:
+            raise PowerCutError
+        self.transactions += 1
+        super().put_many(values)
 
     def encoded(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         return {id: data for id, data in super().encoded(ids).items() if id not in self.lost}
@@ -230,6 +250,88 @@ def test_snapshots_that_are_kept_were_kept_before():
             assert kept(count) - {count} <= kept(count - 64)
 
 
+def by_topic(block: Block) -> str:
+    return block.topics[0]
+
+
+def test_a_save_is_one_transaction():
+    """C52: crash: many parts, and the cursor with them."""
+    world = World(key=by_topic)
+    world.take(*(world.make(GENESIS, b"%d" % n, n % 3, topics=[str(n)]) for n in range(90)))
+    assert world.store.transactions == 0
+    world.view.save()
+    assert world.store.transactions == 1
+    world.view.save()
+    assert world.store.transactions == 1
+    world.open()
+    world.view.arrived()
+    assert world.store.transactions == 1
+    world.check()
+
+
+def test_memory_does_not_grow_with_the_parts():
+    """C52: parts leave memory many at a time, whether they are folded, read or revised."""
+    with small_limits():
+        world = World(key=by_topic)
+        line = [world.make(GENESIS, b"%d" % n, n % 3, topics=[str(n)]) for n in range(200)]
+        world.store.commit(Commit(blocks=line))
+        world.view.arrived()
+        for block in line:
+            world.view.state_of(block.topics[0])
+        folds = world.view._folds
+        assert len(folds._saved) + len(folds._changed) <= 8
+        assert world.store.transactions <= 100
+        world.store.commit(Commit(unfold=[block.id for block in line]))
+        world.view.revised([block.id for block in line])
+        assert len(folds._saved) + len(folds._changed) <= 8
+        assert all(world.view.state_of(block.topics[0]) == [] for block in line)
+
+
+def test_blocks_that_are_told_are_not_read_again():
+    world = World()
+    line = world.line(20)
+    world.take(line[0])
+    world.store.rows = 0
+    for block in line[1:]:
+        world.take(block)
+    assert world.store.rows == 0
+    world.check()
+
+
+def test_what_was_not_told_is_found_with_what_was():
+    """C52: numbers of another chain in between, blocks that nobody told, and some that are told twice."""
+    world = World()
+    line = world.line(20)
+    world.blocks.update((block.id, block) for block in line)
+    for committed, told in (
+        (line[:5], line[:5]),
+        (line[5:8], line[7:8]),
+        (line[8:11], line[8:10]),
+        (line[11:14], line[13:10:-1]),
+        (line[14:16], line[13:16]),
+        (line[16:18], [line[15], line[17]]),
+        (line[18:], line[18:]),
+    ):
+        world.store.commit(Commit(blocks=committed))
+        world.view.arrived(told)
+        assert len(world.view.state) == line.index(committed[-1]) + 1
+        if committed[-1] is line[7]:
+            world.store._numbers.next()
+    world.check()
+
+
+def test_a_block_that_is_told_and_not_folded_is_not_taken_in():
+    """C52: whoever forked may write a member that is outside the folded set from the first."""
+    world = World()
+    line = world.line(3)
+    world.take(*line)
+    late = world.make(line[0], PLAIN, 1)
+    world.blocks[late.id] = late
+    world.store.commit(Commit(blocks=[late], unfold=[late.id]))
+    world.view.arrived([late])
+    world.check(late)
+
+
 # --- revisions ---------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +411,50 @@ def test_a_block_that_is_saved_before_the_cursor_and_then_revised_is_found():
         world.open()
         world.view.arrived()
         world.check(late)
+
+
+@pytest.mark.parametrize("left", range(12))
+def test_a_crash_while_all_blocks_are_looked_at_again(left):
+    """C52: the folds then know more than the cursor, and more may leave the folded set before the next opening."""
+    with small_limits():
+        world = World(key=by_topic)
+        line = [world.make(GENESIS, b"%d" % n, n % 3, topics=[str(n % 5)]) for n in range(16)]
+        world.take(*line)
+        world.view.save()
+        world.store.commit(Commit(unfold=[line[9].id]))
+        more = world.make(line[0], PLAIN, 0, topics=["more"])
+        world.store.commit(Commit(blocks=[more]))
+        world.blocks[more.id] = more
+        world.open()
+        world.store.transactions_left = world.store.transactions + left
+        with contextlib.suppress(PowerCutError):
+            world.view.arrived()
+            world.view.save()
+        world.store.transactions_left = None
+        world.store.commit(Commit(unfold=[line[12].id]))
+        world.open()
+        world.view.arrived()
+        world.check(line[9], line[12])
+
+
+@pytest.mark.parametrize("left", range(12))
+def test_a_crash_leaves_what_the_saved_head_names(left):
+    """C52: segments and snapshots that are used no more go with the next head, and not before."""
+    with small_limits():
+        world = World()
+        line = world.line(12)
+        world.take(*line)
+        world.view.save()
+        world.store.transactions_left = world.store.transactions + left
+        late = world.make(line[0], PLAIN, 1)
+        with contextlib.suppress(PowerCutError):
+            world.take(late)
+            world.view.save()
+        world.store.transactions_left = None
+        world.open()
+        world.view.arrived()
+        world.take(world.make(late, PLAIN, 2))
+        world.check()
 
 
 def test_removed_authors_are_read_from_the_value():
@@ -543,6 +689,23 @@ def test_a_new_version_of_the_layer_folds_from_nothing():
     world.counts.clear()
     world.view.arrived()
     assert world.counts.steps == [block.id for block in line]
+    world.check()
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_a_crash_while_an_old_version_is_removed(left):
+    """C52: neither version takes what is left for its own."""
+    world = World(key=by_topic)
+    world.take(*(world.make(GENESIS, b"%d" % n, n % 3, topics=[str(n)]) for n in range(9)))
+    world.view.save()
+    old, world.layer = world.layer, recorder(world.counts, key=by_topic, version=2)
+    world.store.transactions_left = world.store.transactions + left
+    with pytest.raises(PowerCutError):
+        world.open()
+    world.store.transactions_left = None
+    world.layer = old
+    world.open()
+    world.view.arrived()
     world.check()
 
 
