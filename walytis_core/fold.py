@@ -14,14 +14,15 @@ entries there must be is decided in `view.py`, and when folds are saved in `fold
 from __future__ import annotations
 
 import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from walytis_core.block import Block, decode
-from walytis_core.cbor import Value, pack
-from walytis_core.cid import BlockId
-from walytis_core.entries import Entries, Entry, Shelf, Unsaved, in_rows, read
+from walytis_core.cbor import pack
+from walytis_core.cid import CID_BYTES, BlockId
+from walytis_core.entries import Entries, Entry, Shelf, Unsaved, id_at, in_rows, position_of, read
 from walytis_core.errors import LocalError
 from walytis_core.guarding import Finished, Guarded
 from walytis_core.layer import Key, Layer
@@ -32,13 +33,14 @@ _SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there
 _MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may grow with its blocks
 _PAGE: Final = 64  # blocks read at once
 _SMALL: Final = 4096  # bytes of a state
+_NAME_BYTES: Final = 16
 _COUNTED: Final = (Obeyed, Failed)
 
 
 class Snapshot(NamedTuple):
     """The state after all entries up to a place, kept under a number."""
 
-    place: Position
+    place: bytes
     obeyed: int
     number: int
 
@@ -46,9 +48,23 @@ class Snapshot(NamedTuple):
 class _Base(NamedTuple):
     """The state after all entries up to a place, in memory for one run."""
 
-    place: Position
+    place: bytes
     reached: int
     data: bytes
+
+
+class _Run(NamedTuple):
+    """What happens while a state is brought up to its entries.
+
+    Attributes:
+        wanted: After how many blocks to make a snapshot.
+        failed: Blocks that are passed by, as `step` has failed on them.
+        changed: Blocks whose standing this changed.
+    """
+
+    wanted: set[int]
+    failed: set[BlockId]
+    changed: set[BlockId]
 
 
 def kept(obeyed: int) -> set[int]:
@@ -68,7 +84,9 @@ def kept(obeyed: int) -> set[int]:
 
 def name_of(key: Key) -> str:
     """What stands for a key in the keys of the store."""
-    return hashlib.sha256(pack(key)).hexdigest()[:32]
+    kind, data = (b"n", b"") if key is None else (b"b", key) if isinstance(key, bytes) else (b"t", key.encode())
+    digest = hashlib.sha256(kind + data).digest()[:_NAME_BYTES]
+    return digest[:1].hex() + urlsafe_b64encode(digest[1:]).decode()  # short, since an index holds millions
 
 
 @dataclass(slots=True)
@@ -81,6 +99,7 @@ class Setting:
         store: The chain's blocks.
         unsaved: The chain's values.
         path: Where the layer's values are kept.
+        blobs: Where their segments and snapshots are kept.
         initial: The state before the first block, as data, since `step` may change what it is given.
         at_hand: Some blocks that need not be read again.
     """
@@ -90,6 +109,7 @@ class Setting:
     store: ChainStore
     unsaved: Unsaved
     path: str
+    blobs: str
     initial: bytes
     at_hand: dict[bytes, Block] = field(default_factory=dict)
 
@@ -133,24 +153,22 @@ class Fold:
         self._at_hand = setting.at_hand
         self.key = key
         self._name = name
-        blobs = f"{setting.path}blob/{name}/"
+        self._snapshots: tuple[Snapshot, ...] = ()
         self.state: Any
-        self._at: Position | None
+        self._at: bytes | None
         if head is None:
-            self._shelf = Shelf(setting.unsaved, blobs)
+            self._shelf = Shelf(setting.unsaved, setting.blobs, name)
             self._entries = Entries(self._shelf)
-            self._snapshots: list[Snapshot] = []
             self._obeyed, self._size, self._at, self.is_waiting, self.state = 0, 0, None, False, read(setting.initial)
         else:
-            _, next, self.is_waiting, self._obeyed, height, id, state, snapshots, segments = read(head)
-            self._shelf = Shelf(setting.unsaved, blobs, next)
-            self._entries = Entries(self._shelf, segments)
-            self._snapshots = [
-                Snapshot(Position(h, BlockId(i)), n, number) for h, i, n, number in in_rows(snapshots, 4)
-            ]
-            self._size, self._at, self.state = len(state), id and Position(height, BlockId(id)), read(state)
+            _, next, self.is_waiting, self._obeyed, self._at, state, snapshots, *entries = read(head)
+            self._size, self.state = len(state), read(state)
+            self._shelf = Shelf(setting.unsaved, setting.blobs, name, next)
+            self._entries = Entries(self._shelf, *entries)
+            if snapshots:
+                self._snapshots = tuple(Snapshot(*row) for row in in_rows(snapshots, 3))
         self._reached = self._obeyed
-        self._low: Position | None = None
+        self._low: bytes | None = None
         self._result: Finished | None = None
         self._base: _Base | None = None
         self._is_marked = self.is_waiting
@@ -168,7 +186,7 @@ class Fold:
 
     # --- entries -------------------------------------------------------------------------------------------------
 
-    def find(self, place: Position) -> Standing | None:
+    def find(self, place: bytes) -> Standing | None:
         """What `check` made of the block at a place; None when it is not in the fold."""
         return self._entries.find(place)
 
@@ -177,12 +195,12 @@ class Fold:
         self._moved(entry.place, self._entries.put(entry), entry.standing)
         self.is_waiting |= isinstance(entry.standing, Wait)
 
-    def page(self, after: Position | None) -> list[tuple[Position, Standing]]:
+    def page(self, after: bytes | None) -> list[tuple[Position, Standing]]:
         """The next entries after a place, with what the layer makes of them, `finish` included."""
         page = next((page for page in self._entries.after(after) if page), [])
-        return [(place, self._with_voids(place, standing)) for place, standing in page]
+        return [(position_of(place), self._with_voids(place, standing)) for place, standing in page]
 
-    def remove(self, place: Position) -> bool:
+    def remove(self, place: bytes) -> bool:
         """Takes a block out; whether it was there."""
         standing = self._entries.remove(place)
         if standing is not None:
@@ -198,7 +216,7 @@ class Fold:
         self.is_dirty |= is_waiting != self.is_waiting
         self.is_waiting = is_waiting
 
-    def _moved(self, place: Position, before: Standing | None, after: Standing | None) -> None:
+    def _moved(self, place: bytes, before: Standing | None, after: Standing | None) -> None:
         self.is_dirty = True
         change = _counts(after) - _counts(before)
         if change:
@@ -228,16 +246,16 @@ class Fold:
             self._result = self._guarded.finish(self.state)
         return self._result
 
-    def standing(self, place: Position) -> Standing | None:
+    def standing(self, place: bytes) -> Standing | None:
         """What the layer makes of the block at a place, `finish` included."""
         standing = self._entries.find(place)
         return None if standing is None else self._with_voids(place, standing)
 
-    def _with_voids(self, place: Position, standing: Standing) -> Standing:
+    def _with_voids(self, place: bytes, standing: Standing) -> Standing:
         if isinstance(standing, Failed):
             return Void(standing.reason)
-        if isinstance(standing, Obeyed) and place.id in self._voids:
-            return Void(self._voids[BlockId(place.id)])
+        if isinstance(standing, Obeyed) and self._voids and (id := id_at(place)) in self._voids:
+            return Void(self._voids[id])
         return standing
 
     @property
@@ -255,54 +273,57 @@ class Fold:
             return set()
         before = self._voids
         self._roll_back()
-        wanted = kept(self._obeyed)
-        changed: set[BlockId] = set()
-        failed: set[bytes] = set()
-        while not self._advance(wanted, failed, changed):
+        run = _Run(kept(self._obeyed), set(), set())
+        while not self._advance(run):
             self._go_back()
-        for snapshot in [one for one in self._snapshots if one.obeyed not in wanted]:
-            self._forget(snapshot)
+        if self._snapshots:
+            self._forget([one for one in self._snapshots if one.obeyed not in run.wanted])
         self._low, self._result, self._base, self.is_due = None, None, None, False
         after = self._voids
         if before or after:
-            changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
-        return changed
+            run.changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
+        return run.changed
 
-    def _advance(self, wanted: set[int], failed: set[bytes], changed: set[BlockId]) -> bool:
-        """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state.
-
-        Args:
-            wanted: After how many blocks to make a snapshot.
-            failed: Blocks that are passed by, as `step` has failed on them in this run.
-            changed: Takes the blocks whose standing this changed.
-        """
+    def _advance(self, run: _Run) -> bool:
+        """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state."""
+        low = self._low
+        if low is not None and self._obeyed == self._reached + 1 and self._entries.is_last(low):  # nearly always
+            block, standing = self._at_hand.get(low[-CID_BYTES:]), self._entries.find(low)
+            if block is not None and isinstance(standing, _COUNTED):
+                self._at = low
+                return self._pass(Entry(low, standing), block.id, block, run)
         for page in self._entries.after(self._at):
-            for entry, block in self._blocks(page):
-                place, standing = entry
-                if block is None:
-                    self._lose(place)
-                    changed.add(BlockId(place.id))
-                    continue
-                failure = None
-                if place.id not in failed:
-                    self.state, failure = self._guarded.step(self.state, block)
-                    after = failure or OBEYED
-                    if standing is not after and standing != after:
-                        self._entries.put(Entry(place, after))
-                        changed.add(BlockId(place.id))
-                if failure is not None:
-                    failed.add(place.id)
+            for entry, id, block in self._blocks(page):
+                if not self._pass(entry, id, block, run):
                     return False
-                self._reach(place, wanted, is_base=place.id in failed)
             self._at = page[-1].place if page else self._at
+        return True
+
+    def _pass(self, entry: Entry, id: BlockId, block: Block | None, run: _Run) -> bool:
+        """Steps over an entry; False when that failed, and not before."""
+        place, standing = entry
+        if block is None:
+            self._lose(place, id)
+            run.changed.add(id)
+            return True
+        if id not in run.failed:
+            self.state, failure = self._guarded.step(self.state, block)
+            after = failure or OBEYED
+            if standing is not after and standing != after:
+                self._entries.put(Entry(place, after))
+                run.changed.add(id)
+            if failure is not None:
+                run.failed.add(id)
+                return False
+        self._reach(place, run.wanted, is_base=id in run.failed)
         return True
 
     def _roll_back(self) -> None:
         """Goes back to the last snapshot below the lowest change, or to the beginning."""
         if self._low is None or self._at is None or self._low > self._at:
             return
-        for snapshot in [one for one in self._snapshots if one.place >= self._low]:
-            self._forget(snapshot)
+        low = self._low
+        self._forget([one for one in self._snapshots if one.place >= low])
         self._go_back()
 
     def _go_back(self) -> None:
@@ -315,22 +336,21 @@ class Fold:
         else:
             self._at, self._reached, self.state = None, 0, read(self._setting.initial)
 
-    def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Entry, Block | None]]:
+    def _blocks(self, page: Sequence[Entry]) -> Iterator[tuple[Entry, BlockId, Block | None]]:
         """The blocks of a page that `check` obeys; None for one whose bytes are damaged."""
-        entries = [entry for entry in page if isinstance(entry.standing, _COUNTED)]
+        at_hand = self._at_hand
+        entries = [(entry, id_at(entry.place)) for entry in page if isinstance(entry.standing, _COUNTED)]
         for start in range(0, len(entries), _PAGE):
             part = entries[start : start + _PAGE]
-            away = [entry.place.id for entry in part if entry.place.id not in self._at_hand]
+            away = [id for _, id in part if id not in at_hand]
             encoded = self._setting.store.encoded(away) if away else {}
-            for entry in part:
-                id = entry.place.id
-                if id in self._at_hand:
-                    yield entry, self._at_hand[id]
-                else:
-                    data = encoded.get(id)
-                    yield entry, None if data is None else decode(data, BlockId(id))
+            for entry, id in part:
+                block = at_hand.get(id)
+                if block is None and id in encoded:
+                    block = decode(encoded[id], id)
+                yield entry, id, block
 
-    def _reach(self, place: Position, wanted: set[int], *, is_base: bool) -> None:
+    def _reach(self, place: bytes, wanted: set[int], *, is_base: bool) -> None:
         """The state is the one after the block at a place: kept, if a later run or this one may go back to it."""
         self._reached += 1
         is_snapshot = self._reached in wanted
@@ -339,20 +359,22 @@ class Fold:
             return
         self._size = len(data)
         if is_snapshot:
-            self._snapshots.append(Snapshot(place, self._reached, self._shelf.keep(data)))
+            self._snapshots = (*self._snapshots, Snapshot(place, self._reached, self._shelf.keep(data)))
         if is_base:  # so that many failures cost two steps for each block, and not as many as there are failures
             self._base = _Base(place, self._reached, data)
         self.state = read(data)  # what a later run starts from must be what this one goes on with
 
-    def _lose(self, place: Position) -> None:
+    def _lose(self, place: bytes, id: BlockId) -> None:
         """Lets a block wait for its own bytes, which are damaged here and wanted again."""
-        self._entries.put(Entry(place, Wait(self._setting.store.id, (BlockId(place.id),))))
+        self._entries.put(Entry(place, Wait(self._setting.store.id, (id,))))
         self._obeyed -= 1
         self.is_waiting = True
 
-    def _forget(self, snapshot: Snapshot) -> None:
-        self._snapshots.remove(snapshot)
-        self._shelf.drop(snapshot.number)
+    def _forget(self, snapshots: Sequence[Snapshot]) -> None:
+        if snapshots:
+            self._snapshots = tuple(one for one in self._snapshots if one not in snapshots)
+            for snapshot in snapshots:
+                self._shelf.drop(snapshot.number)
 
     # --- saving --------------------------------------------------------------------------------------------------
 
@@ -363,18 +385,13 @@ class Fold:
     def save(self) -> None:
         """Has the fold written with the next transaction; after `run` and `flush`."""
         unsaved, path = self._setting.unsaved, self._setting.path
-        snapshots: list[Value] = []
-        for place, obeyed, number in self._snapshots:
-            snapshots += (place.height, bytes(place.id), obeyed, number)
         at, state = self._at, self._guarded.encoded(self.state)
         if state is None:
             at, state = None, self._setting.initial  # the next one to load it makes the state again
         self._size = len(state)
-        height, id = (None, None) if at is None else (at.height, bytes(at.id))
-        segments = self._entries.to_values()
-        head = [
-            self.key, self._shelf.next, self.is_waiting, self._obeyed, height, id, state, snapshots, segments
-        ]  # fmt: skip
+        snapshots = [value for snapshot in self._snapshots for value in snapshot]
+        entries = self._entries.to_values()
+        head = [self.key, self._shelf.next, self.is_waiting, self._obeyed, at, state, snapshots, *entries]
         unsaved.put(f"{path}fold/{self._name}", pack(head))
         self._shelf.save()
         if self._is_marked != self.is_waiting:
@@ -394,4 +411,4 @@ def key_in(head: bytes) -> Key:
 
 def is_empty(head: bytes) -> bool:
     """Whether a saved fold has no blocks."""
-    return not read(head)[-1]
+    return not read(head)[-1]  # the last segment

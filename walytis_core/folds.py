@@ -21,8 +21,10 @@ from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
 from walytis_core.store.port import ChainStore
 
-_FORMAT: Final = 2
-_IN_MEMORY: Final = 1024  # folds that changed, and as many that did not: only a layer with `key` has more than one
+_FORMAT: Final = 3
+_CHANGED: Final = 4096  # folds in memory, of some 1 KB at least: only a layer with `key` has more than one
+_UNCHANGED: Final = 1024  # others in memory
+_TOUCHES: Final = 1024  # changes of folds, until these let go of most entries
 _BUCKETS: Final = 256  # saved values are listed so many parts at a time
 
 
@@ -40,7 +42,9 @@ class Folds:
         self._store = store
         self._path = f"view/{layer.prefix}"
         self._unsaved = Unsaved(store)
-        self._setting = Setting(layer, guarded, store, self._unsaved, self._path, encode(layer.initial))
+        self._setting = Setting(
+            layer, guarded, store, self._unsaved, self._path, f"{self._path}blob/", encode(layer.initial)
+        )
         self._saved: OrderedDict[Key, Fold] = OrderedDict()
         self._changed: dict[Key, Fold] = {}
         self._due: dict[Key, Fold] = {}
@@ -104,11 +108,12 @@ class Folds:
         heads = self._store.get_many([f"{self._path}fold/{name}" for name in names.values()])
         for key, name in names.items():
             fold = self._saved[key] = Fold(self._setting, key, name, heads.get(f"{self._path}fold/{name}"))
-            self._revised |= fold.run()  # due only where the state could not be written
+            if fold.is_due:  # only where the state could not be written
+                self._revised |= fold.run()
         self._forget(len(names))
 
     def _forget(self, new: int) -> None:
-        while len(self._saved) > max(_IN_MEMORY, new):
+        while len(self._saved) > max(_UNCHANGED, new):
             self._saved.popitem(last=False)
 
     def waiting(self) -> Iterator[Fold]:
@@ -149,10 +154,10 @@ class Folds:
                 self._revised |= fold.run()
                 del self._due[key]
         self._setting.at_hand.clear()
-        if len(self._changed) >= _IN_MEMORY:
+        if len(self._changed) >= _CHANGED:
             self._revised = self.run()
             self.save()
-        elif self._touches >= _IN_MEMORY:
+        elif self._touches >= _TOUCHES:
             self._flush()
 
     def save(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from walytis_core.block import Block
@@ -25,6 +26,7 @@ from walytis_core.standing import Failed, Obeyed, Standing, Void, Wait, from_val
 _log = logging.getLogger(__name__)
 
 _KEYS: Final = (str, bytes, type(None))
+_NONE: Final[Mapping[BlockId, str]] = MappingProxyType({})
 _LONG: Final = Void("a payload of this layer must be inline")
 
 
@@ -91,6 +93,8 @@ class Guarded:
         try:
             result: Any = self._layer.finish(state)
             value, voids = result
+            if not voids and isinstance(voids, dict):
+                return Finished(value, _NONE)
             if not all(isinstance(id, bytes) and isinstance(reason, str) for id, reason in voids.items()):
                 raise TypeError("voids are reasons by block id")
             return Finished(value, dict(voids))

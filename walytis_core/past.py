@@ -20,7 +20,7 @@ from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
 _UNRELATED: Final = Void("it is no earlier block that touches the same")
-_REMEMBERED: Final = 4096  # headers, of some 200 bytes each, at least; at most twice as many
+_REMEMBERED: Final = 16_384  # headers, of some 400 bytes each, at least; at most twice as many
 
 Others = Callable[[BlockId], ChainStore | None]
 """Gives another chain of this node; None when it holds no such chain."""
@@ -49,7 +49,7 @@ class Header(NamedTuple):
 
 
 class Headers:
-    """Headers of a chain's members, the ones used last in memory.
+    """Headers of a chain's members, the ones read last in memory.
 
     Args:
         held: The chain.
@@ -62,12 +62,15 @@ class Headers:
         self._expected: Sequence[Block] = ()
 
     def expect(self, blocks: Sequence[Block]) -> None:
-        """A few hundred blocks are about to be checked: what they name is read at once, if any of it is asked for."""
+        """A few hundred members are about to be checked: what they name is read at once, if any of it is asked for."""
         self._expected = blocks
+        for block in blocks:
+            self.note(block)
 
     def note(self, block: Block) -> Header:
         """Remembers the header of a member that has just been read: the next blocks will name it."""
-        header = Header(block.height, block.author, block.seq, block.type, block.ancestors_named)
+        named = block.parents if block.prev is None else (block.prev, *block.parents)
+        header = Header(block.height, block.author, block.seq, block.type, named)
         return self._use(block.id, header)
 
     def of(self, ids: Collection[BlockId]) -> dict[BlockId, Header]:
@@ -92,10 +95,7 @@ class Headers:
         return self._recall(id) or self.of((id,))[id]
 
     def _recall(self, id: BlockId) -> Header | None:
-        header = self._used.get(id)
-        if header is None and id in self._older:
-            header = self._use(id, self._older[id])
-        return header
+        return self._used.get(id) or self._older.get(id)
 
     def _use(self, id: BlockId, header: Header) -> Header:
         if len(self._used) >= _REMEMBERED:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
-from walytis_core.entries import Entry
+from walytis_core.entries import Entry, id_at, place_of
 from walytis_core.errors import NotFoundError
 from walytis_core.fold import Fold
 from walytis_core.folds import Folds
@@ -127,7 +127,7 @@ class View:
 
     def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
         """A page of the blocks of one part, in canonical order, with their standings; an empty one at the end."""
-        return self._folds.get(key).page(after)
+        return self._folds.get(key).page(None if after is None else place_of(after.height, after.id))
 
     def keys(self) -> Iterator[Key]:
         """The keys of all parts that have blocks, obeyed or not, in no useful order."""
@@ -161,7 +161,7 @@ class View:
         if block is None:
             return Wait(self._store.id, (id,))
         key, failure = self._guarded.key_of(block)
-        known = self._folds.get(key).standing(_place(block))
+        known = self._folds.get(key).standing(place_of(block.height, block.id))
         return failure or self._check(block, key) if known is None else known
 
     def _ask(self, others: Others, chain: BlockId) -> ChainStore | None:
@@ -245,8 +245,11 @@ class View:
         if len(arrived) != end - start:
             return False
         metas = self._store.metas([block.id for block in arrived])
-        found = [metas[block.id] for block in arrived if block.id in metas]
-        return [meta.number for meta in found] == [*range(start, end)] and all(meta.folded for meta in found)
+        for number, block in enumerate(arrived, start):
+            meta = metas.get(block.id)
+            if meta is None or meta.number != number or not meta.folded:
+                return False
+        return True
 
     def _revise(self, ids: Collection[BlockId]) -> None:
         for id, meta in _metas(self._store, ids):
@@ -263,8 +266,7 @@ class View:
 
     def _take_in(self, block: Block, key: Key, failure: Void | None) -> bool:
         """Puts a folded block of the layer into its fold; whether it was missing there."""
-        place, fold = _place(block), self._folds.change(key)
-        self._headers.note(block)
+        place, fold = place_of(block.height, block.id), self._folds.change(key)
         if fold.find(place) is not None:
             return False
         foreseen, standing = self._foreseen
@@ -280,14 +282,14 @@ class View:
         block = self._block(id)
         if block is not None and self.layer.owns(block.type):
             key, _ = self._guarded.key_of(block)
-            self._folds.change(key).remove(_place(block))
+            self._folds.change(key).remove(place_of(block.height, block.id))
 
     def _check(self, block: Block, key: Key) -> Standing:
         return self._guarded.check(block, self.past(block.ancestors_named, key))
 
     def _judged(self, key: Key, place: Position) -> Standing | None:
         """What `check` made of a block: where `step` fails depends on what came in between."""
-        standing = self._folds.get(key).find(place)
+        standing = self._folds.get(key).find(place_of(*place))
         return OBEYED if isinstance(standing, Failed) else standing
 
     def _recheck(self, chain: BlockId | None) -> None:
@@ -301,7 +303,7 @@ class View:
             self._folds.relieve()
 
     def _recheck_entry(self, fold: Fold, entry: Entry, chain: BlockId | None) -> Standing:
-        before, id = entry.standing, BlockId(entry.place.id)
+        before, id = entry.standing, id_at(entry.place)
         if chain is not None and isinstance(before, Wait) and before.chain != chain:
             return before
         block = self._block(id)
@@ -318,6 +320,8 @@ class View:
         self._changed = set()
         if self._folds.unsaved >= _SAVE_AFTER:
             self.save()
+        if not changed:
+            return ()
         metas = dict(_metas(self._store, changed))
         old = [id for id, meta in metas.items() if meta.number <= start]
         return tuple(sorted(old, key=lambda id: metas[id].number))
@@ -326,10 +330,6 @@ class View:
         """A member; None when its bytes are damaged."""
         data = self._store.encoded((id,)).get(id)
         return None if data is None else decode(data, id)
-
-
-def _place(block: Block) -> Position:
-    return Position(block.height, block.id)
 
 
 def _metas(store: ChainStore, ids: Iterable[BlockId]) -> Iterator[tuple[BlockId, Meta]]:
