@@ -84,7 +84,7 @@ def fold(bench: Bench) -> Iterable[Row]:
             yield under("  current version of one of them, at random, p50", quantile(times, 0.5), "ms", 1)
             yield under("    p99", quantile(times, 0.99), "ms", 1)
         elif objects > 1:
-            yield from _late(bench, folder, ids, each)
+            yield from _late(bench, folder, ids)
 
 
 def fill(folder: Path, objects: int, each: int) -> list[BlockId]:
@@ -142,13 +142,12 @@ def _read(notes: Mutable, id: BlockId) -> None:
     assert len(notes.get(id).content) == PAYLOAD_BYTES
 
 
-def _late(bench: Bench, folder: Path, ids: Sequence[BlockId], each: int) -> Iterable[Row]:
+def _late(bench: Bench, folder: Path, ids: Sequence[BlockId]) -> Iterable[Row]:
     late = sample(ids, min(bench.count(500, 2), len(ids)))
     with child(receiver, str(folder), late) as other:
         times, refolded, edits = other.hear()
     yield under("  until a late second version of one of them counts, p50", quantile(times, 0.5), "ms", 100)
-    limit = each + 2  # its versions, the late one, and no other object's
-    yield under("    versions folded again for it, at most", max(refolded), "versions", limit)
+    yield under("    steps of the fold for it, at most", max(refolded), "steps", 2)  # not one for each of its versions
     yield shown("  an edit of one of them, durable, p50", quantile(edits, 0.5), "ms")
 
 

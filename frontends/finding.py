@@ -57,15 +57,21 @@ def find_block(chain: Chain, text: str) -> Block:
 
 
 def find_object(objects: Mutable, text: str) -> BlockId:
-    """The object whose id is, or ends with, `text`: also a deleted one, and one that counts for nothing.
+    """The object whose id is, or ends with, `text`, also a deleted one; or that with a version whose full id it is.
 
     Raises:
         FailedError: No object, or more than one.
+        NotFoundError: The id is of no object here, or of one that counts for nothing.
     """
     from mutability import CREATED  # noqa: PLC0415 - the library is loaded by those who use it
+    from walytis_core import NotFoundError  # noqa: PLC0415 - the same
 
     hint = f"`walytis object list {shlex.quote(objects.chain.name)} --all` shows the objects."
-    return _find_id("object", text, (block.id for block in objects.chain.blocks(type=CREATED)), hint)
+    id = _find_id("object", text, (block.id for block in objects.chain.blocks(type=CREATED)), hint)
+    try:
+        return objects.heads(id)[0]
+    except NotFoundError as error:
+        raise NotFoundError(str(error), hint=hint) from error
 
 
 def find_version(objects: Mutable, object: BlockId, text: str) -> BlockId:

@@ -18,7 +18,7 @@ from frontends.excerpts import Excerpt, excerpt
 from frontends.finding import SHORT
 from frontends.forms import author_text
 from mutability import DELETED, Hole, Version
-from walytis_core import BlockId, Obeyed
+from walytis_core import BlockId, InvalidInputError, Obeyed
 
 MAX_ROWS: Final = 100
 MAX_DOTS: Final = 40
@@ -69,6 +69,8 @@ class History:
 def show(history: Iterable[Version | Hole]) -> History:
     """The history of an object, as `Mutable.history` gives it, to be shown in a notebook.
 
+    Raises `InvalidInputError` for anything else, such as one version.
+
     >>> from mutability import Mutable
     >>> from walytis_core import Node
     >>> with Node.in_memory() as node:
@@ -80,7 +82,9 @@ def show(history: Iterable[Version | Hole]) -> History:
     newest: deque[Version | Hole] = deque(maxlen=MAX_ROWS)
     heads: dict[BlockId, None] = {}  # in canonical order: the last one is the current version
     earlier = 0
-    for version in history:
+    for version in history if isinstance(history, Iterable) else [history]:
+        if not isinstance(version, (Version, Hole)):
+            raise InvalidInputError("that is no history of an object", hint="Give one: show(notes.history(note)).")
         earlier += len(newest) == MAX_ROWS
         newest.append(version)
         if isinstance(version, Version) and isinstance(version.standing, Obeyed):

@@ -29,7 +29,7 @@ def object_line(form: Form, palette: Palette) -> Text:
     line = _began(form, form["object"], palette)
     if form["conflicts"]:
         line.append(" " + many(form["conflicts"], "conflict"), "yellow")
-    return line.append_text(_topics(form)).append(" ").append_text(_excerpt(form))
+    return line.append(" ").append_text(_excerpt(form)).append_text(_topics(form))  # what is long goes beyond the edge
 
 
 def version_line(form: Form, palette: Palette) -> Text:
@@ -71,9 +71,14 @@ def done_page(form: Form, chain: str, *, merged: bool = False) -> RenderableType
         line.append(": ").append_text(_excerpt(form))
     elif form["dropped"]:
         line.append("; its contents are dropped here, for good where nobody else has them")
-    settled = ", ".join(map(plain_text, form.get("settled", ())))
-    looks = [Text(f"Changed on both sides, so look whether it came out right: {settled}")] if settled else []
-    return Group(line, *looks, *_conflicts_hint(form, chain))
+    more: list[RenderableType] = []
+    if settled := ", ".join(map(plain_text, form.get("settled", ()))):
+        more.append(Text(f"Changed on both sides, so look whether it came out right: {settled}"))
+    if left := ", ".join(id[-SHORT:] for id in form.get("left", ())):
+        more.append(Text(f"No JSON, and in conflict still: {left}", "yellow"))
+    if form["kind"] == "deleted" and not form["dropped"]:
+        more.append(Hint(f"`walytis object restore {_names(form, chain)}` brings it back", "dim"))
+    return Group(line, *more, *_conflicts_hint(form, chain))
 
 
 def object_page(form: Form, chain: str) -> RenderableType:
@@ -92,13 +97,18 @@ def object_page(form: Form, chain: str) -> RenderableType:
         lines = "\n".join(plain_text(line) for line in form["payload"].splitlines())
         return Group(head, *hints, Text(), Text(lines))
     does = "writes it out" if form.get("held", True) else "fetches it from peers"
-    names = f"{shlex.quote(plain_text(chain))} {form['object'][-SHORT:]} {form['id'][-SHORT:]}"
+    names = f"{_names(form, chain)} {form['id'][-SHORT:]}"
     return Group(head, *hints, Text(), _excerpt(form), Hint(f"`walytis object show {names} --raw` {does}", "dim"))
 
 
 def _conflicts_hint(form: Form, chain: str) -> list[RenderableType]:
     if not form["conflicts"]:
         return []
-    names = f"{shlex.quote(plain_text(chain))} {form['object'][-SHORT:]}"
     beside = f"{many(form['conflicts'], 'version')} in conflict with the current one"
-    return [Hint(f"{beside}: `walytis object conflicts {names}`", "yellow")]
+    if form["mark"] == "conflict":
+        beside += ", this one among them"
+    return [Hint(f"{beside}: `walytis object conflicts {_names(form, chain)}`", "yellow")]
+
+
+def _names(form: Form, chain: str) -> str:
+    return f"{shlex.quote(plain_text(chain))} {form['object'][-SHORT:]}"

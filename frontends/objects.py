@@ -6,13 +6,15 @@ it can, whatever else is damaged here.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
 from frontends.failures import EXIT_CODES, FailedError
-from frontends.finding import chain_of, find_author, find_object, find_version
+from frontends.finding import SHORT, chain_of, find_author, find_object, find_version
 from frontends.forms import Form, version_form
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from walytis_core import BlockId
 
 _JSON: Final = "application/json"
+_GIVE: Final = "Give the content that is to replace them all, as TEXT or by --file."
 _MAX_SETTLED, _MAX_NAME = 100, 200  # names of fields that an answer holds, and their letters
 
 
@@ -50,31 +53,39 @@ def create(call: Call, *, chain: str, media_type: str, topics: Sequence[str] = (
     )
 
 
-def edit(call: Call, *, chain: str, object: str, media_type: str = "") -> Form:
-    """New content, which came with the call, in place of the current one."""
+def edit(call: Call, *, chain: str, object: str, media_type: str = "", on: Sequence[str] = ()) -> Form:
+    """New content, which came with the call, in place of the current one, or of the versions that were read: `on`."""
     objects = _objects(call, chain)
-    return _current_form(objects, objects.edit(find_object(objects, object), call.content, media_type=media_type))
+    id = find_object(objects, object)
+    read = [find_version(objects, id, version) for version in on]
+    with _next_steps(objects, id):
+        return _current_form(objects, objects.edit(id, call.content, media_type=media_type, replaces=read))
 
 
 def merge(call: Call, *, chain: str, object: str, media_type: str = "") -> Form:
     """New content, which came with the call, in place of all versions that nothing replaces."""
     objects = _objects(call, chain)
-    return _current_form(objects, objects.merge(find_object(objects, object), call.content, media_type=media_type))
+    id = find_object(objects, object)
+    with _next_steps(objects, id):
+        return _current_form(objects, objects.merge(id, call.content, media_type=media_type))
 
 
 def merge_fields(call: Call, *, chain: str, object: str) -> Form:
-    """The conflicting JSON documents merged field by field; `settled` names the fields that several changed."""
+    """The conflicting JSON documents merged field by field.
+
+    `settled` names the fields that several changed, `left` the versions that are in conflict still: they hold no JSON.
+    """
     from mutability import Documents  # noqa: PLC0415 - the library is loaded by those who use it
+    from walytis_core import InvalidInputError  # noqa: PLC0415 - the same
 
     objects = _objects(call, chain)
     id = find_object(objects, object)
-    heads = [objects.get(id), *objects.conflicts(id)]
+    heads = [objects.version(id, head.id) for head in objects.heads(id)[1]]
     if len(heads) < 2:
         hint = "`walytis object list --conflicts` shows the objects that have some."
         raise FailedError("NotFoundError", "this object has no conflicts", hint, EXIT_CODES["LocalError"])
     if any(head.source is not None and head.media_type.partition(";")[0].strip().lower() != _JSON for head in heads):
-        hint = "Give the content that is to replace them all, as TEXT or by --file."
-        raise FailedError.usage("only JSON documents can be merged field by field", hint)
+        raise FailedError.usage("only JSON documents can be merged field by field", _GIVE)
     settled: list[str] = []
 
     def settle(path: tuple[str, ...], values: Sequence[Any]) -> Any:
@@ -82,13 +93,29 @@ def merge_fields(call: Call, *, chain: str, object: str) -> Form:
             settled.append(".".join(path)[:_MAX_NAME] or "the whole document")
         return values[0]
 
-    return _current_form(objects, Documents(objects).merge(id, settle)) | {"settled": settled}
+    try:
+        with _next_steps(objects, id):
+            merged = Documents(objects).merge(id, settle)
+    except InvalidInputError as error:
+        raise InvalidInputError(str(error), hint=_GIVE) from error
+    left = [str(one) for one in _conflicting(objects, id)]
+    return _current_form(objects, merged) | {"settled": settled, "left": left}
 
 
 def delete(call: Call, *, chain: str, object: str, drop: bool = False) -> Form:
     """The object deleted; with `drop` its contents here, too."""
+    from walytis_core import NotAllowedError  # noqa: PLC0415 - the library is loaded by those who use it
+
     objects = _objects(call, chain)
-    return _current_form(objects, objects.delete(find_object(objects, object), drop=drop))
+    id = find_object(objects, object)
+    try:
+        with _next_steps(objects, id):
+            return _current_form(objects, objects.delete(id, drop=drop))
+    except NotAllowedError as error:
+        if not drop or objects.heads(id)[1][0].is_droppable:
+            raise  # the rule says so
+        hint = "What is to go one day is made with `walytis object create --droppable`; `delete` without --drop hides this."
+        raise NotAllowedError(str(error), hint=hint) from error
 
 
 def restore(call: Call, *, chain: str, object: str, version: str | None = None) -> Form:
@@ -105,7 +132,8 @@ def show(call: Call, *, chain: str, object: str, version: str | None = None) -> 
     """The current version, or another one; of long content, whether it is held here."""
     objects = _objects(call, chain)
     id = find_object(objects, object)
-    found = objects.get(id) if version is None else objects.version(id, find_version(objects, id, version))
+    with _next_steps(objects, id):
+        found = objects.get(id) if version is None else objects.version(id, find_version(objects, id, version))
     form = _current_form(objects, found)
     is_long = found.source is not None and found.source.content is not None
     return form | ({"held": objects.chain.has_content(found.require_source())} if is_long else {})
@@ -141,16 +169,26 @@ def list_objects(
     since: str | None = None,
     limit: int | None = None,
 ) -> Iterator[Form]:
-    """The objects that meet all conditions, in the order in which they came here."""
+    """The objects that meet all conditions, in the order in which they came here.
+
+    With `conflicts`, deleted ones are among them: what conflicts with a deletion would be seen nowhere else.
+    """
+    from walytis_core import NotFoundError  # noqa: PLC0415 - the library is loaded by those who use it
+
     objects = _objects(call, chain)
     by = None if author is None else find_author(objects.chain, author)
     after = None if since is None else find_object(objects, since)
+    deleted = deleted or (None if conflicts else deleted)
 
     def found() -> Iterator[Form]:
         for current in objects.objects(deleted=deleted, topic=topic, author=by, since=after):
-            others = _conflicting(objects, current.object)
-            if (others or not conflicts) and (media_type is None or _type_of(current) == media_type):
-                yield version_form(current, "current") | _topics(objects, current.object) | {"conflicts": len(others)}
+            try:
+                others = _conflicting(objects, current.object)
+                if (others or not conflicts) and (media_type is None or _type_of(current) == media_type):
+                    topics = _topics(objects, current.object)
+                    yield version_form(current, "current") | topics | {"conflicts": len(others)}
+            except NotFoundError:  # a late block has changed what counts meanwhile: it is no object now
+                continue
 
     return islice(found(), limit)
 
@@ -160,8 +198,28 @@ def list_objects(
 
 def _objects(call: Call, chain: str) -> Mutable:
     from mutability import Mutable  # noqa: PLC0415 - the library is loaded by those who use it
+    from walytis_core import InvalidInputError  # noqa: PLC0415 - the same
 
-    return Mutable(chain_of(call, chain))
+    try:
+        return Mutable(chain_of(call, chain))
+    except InvalidInputError as error:
+        hint = "Its objects are for the program that made this chain, which knows the rule: use that."
+        raise InvalidInputError(str(error), hint=hint) from error
+
+
+@contextmanager
+def _next_steps(objects: Mutable, id: BlockId) -> Iterator[None]:
+    """Has errors, which name the library's calls as what to do next, name commands instead."""
+    from walytis_core import DeletedError  # noqa: PLC0415 - the library is loaded by those who use it
+
+    names = f"{shlex.quote(objects.chain.name)} {str(id)[-SHORT:]}"
+    try:
+        yield
+    except DeletedError as error:
+        hint = f"`walytis object restore {names}` brings it back, `walytis object history {names}` shows what it was."
+        if _conflicting(objects, id):
+            hint += f" Other versions are in conflict with its deletion: `walytis object conflicts {names}` shows them."
+        raise DeletedError(str(error), hint=hint) from error
 
 
 def _type_of(version: Version) -> str | None:

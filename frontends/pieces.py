@@ -23,9 +23,9 @@ POLL_S: Final = 0.1  # how often progress is looked at
 
 def pieces(call: Call, chain: Chain, block: Block, timeout: float) -> Iterator[Form]:
     """The content; peers that have it are waited for so long, in seconds, where it is not held."""
-    if not chain.has_content(block):
-        _fetch(call, chain, block, time.monotonic() + timeout)
-    with block.open() as stream:
+    with block.open() as stream:  # refuses what nobody can have before anyone is asked and waited for
+        if not chain.has_content(block):
+            _fetch(call, chain, block, time.monotonic() + timeout)
         while piece := stream.read(CHUNK_BYTES):
             yield {"base64": base64.b64encode(piece).decode("ascii")}
 

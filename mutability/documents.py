@@ -47,23 +47,27 @@ class Documents:
         return document
 
     def merge(self, object: Ref, settle: Settle | None = None) -> Version:
-        """Merges what conflicts, field by field: what one side changed is taken. What is no JSON is left out.
+        """Merges what conflicts, field by field: what one side changed is taken. What is no JSON stays in conflict.
 
         Where several sides changed a field, `settle` gives the value, from its path and their values, the current one
-        first; left out, that is taken. Raises as `Mutable.merge`; `UnavailableError` where long content is not held.
+        first; left out, that is taken. Raises as `get`; `UnavailableError` where long content is not held.
         """
         id, found = self.objects.heads(object)
         heads = [self.objects.version(id, head.id) for head in found]
-        values = [value for value in map(_read, heads) if value is not _ABSENT]
-        merged = merge_fields(_read(self._common(heads)), values, settle)
-        return self.objects.merge(object, _write(None if merged is _ABSENT else merged), media_type=JSON)
+        sides = [head for head in heads if _read(head) is not _ABSENT]
+        if not sides:
+            self.get(object)  # raises
+        if len(found) == 1:
+            return heads[0]
+        merged = merge_fields(_read(self._common(sides)), [_read(side) for side in sides], settle)
+        replaced = [head.id for head in heads if head in sides or head.source is None]
+        return self.objects.merge(id, _write(merged), media_type=JSON, replaces=replaced)
 
     def _common(self, heads: Sequence[Version]) -> Version:
         """A version on which all of these build, by every way: at the latest the first of all."""
         front = {head.id: head for head in heads}
         while len(front) > 1:
-            last = max(front.values(), key=lambda one: (one.block.height, one.id))
-            del front[last.id]
+            last = front.pop(max(front, key=lambda id: (front[id].block.height, id)))
             front.update((id, self.objects.version(last.object, id)) for id in last.change.replaces)
         return front.popitem()[1]
 

@@ -1,12 +1,9 @@
-"""`Mutable`: the handle that users hold on the objects of a chain. It turns calls into blocks, and folds into versions.
-
-Nothing here waits for the network, and all may be called from any thread. `state.py` decides what counts.
-"""
+"""`Mutable`: the handle that users hold on the objects of a chain. It turns calls into blocks, folds into versions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext, suppress
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from mutability.payloads import CREATED, DELETED, EDITED, MAX_REPLACED, RESTORED, Change, decode, encode
@@ -15,11 +12,10 @@ from walytis_core import Block, BlockId, Chain, Obeyed, Pending, Standing, Touch
 from walytis_core.errors import DeletedError, NotAllowedError, NotFoundError, UnavailableError
 from walytis_core.media_type import require_media_type
 from walytis_core.standing import OBEYED
-from walytis_core.store.port import Query
 
 
 class Hole(NamedTuple):
-    """A version whose block is damaged here. It is fetched again when a peer has it."""
+    """A version that cannot be read: a block is damaged here. It is fetched again when a peer has it."""
 
     id: BlockId
 
@@ -49,7 +45,7 @@ class Version(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """The whole content. Raises `UnavailableError` for long content that is not held, `DeletedError` for none."""
+        """The whole content. Raises `UnavailableError` for content that is not held, `DeletedError` for none."""
         return self.require_source().payload
 
     def open(self) -> BinaryIO:
@@ -59,17 +55,20 @@ class Version(NamedTuple):
     def require_source(self) -> Block:
         """The block with its content. Raises `DeletedError` where there is none."""
         if self.source is None:
-            raise DeletedError(f"the object {self.object.short} is deleted in this version")
+            raise DeletedError(f"the object {self.object.short} is deleted")
         return self.source
 
 
 Content: TypeAlias = bytes | str | BinaryIO
+Ids: TypeAlias = Collection[BlockId]
 Ref: TypeAlias = bytes | str | Version
 """An object: by its id, by that as text, or by any version of it."""
 
 
 class Mutable:
     """The objects of a chain: made, edited, deleted and restored, though nothing on a chain can be changed.
+
+    Call it from any thread. It never waits for the network. What is written is durable then; see `Chain.append`.
 
     >>> from walytis_core import Node
     >>> with Node.in_memory() as node:
@@ -93,12 +92,10 @@ class Mutable:
         self._layer = layer_of(self.rule)
         self._view = chain.use(self._layer)
 
-    # --- writing: it is durable when it returns; `Chain.append` says what else it raises ------------------------------
-
     def create(
         self, content: Content, *, media_type: str = "", topics: Collection[str] = (), droppable: bool = False
     ) -> Version:
-        """Makes an object, of a content of any length. Raises `NotAllowedError` where the rule forbids it.
+        """Makes an object, of content of any length. Raises `NotAllowedError` where the rule forbids it.
 
         Args:
             media_type: What it is (RFC 6838), in at most 100 characters; plain text, or bytes, where left out.
@@ -108,26 +105,20 @@ class Mutable:
         media_type = media_type or ("text/plain" if isinstance(content, str) else "application/octet-stream")
         return self._append(Change(CREATED, require_media_type(media_type)), content, topics, droppable)
 
-    def edit(self, object: Ref, content: Content, *, media_type: str = "") -> Version:
+    def edit(self, object: Ref, content: Content, *, media_type: str = "", replaces: Ids = ()) -> Version:
         """Gives an object new content in place of the current one; what conflicts with that stays as it is.
 
         Raises `DeletedError`, `NotFoundError`; `NotAllowedError` where the rule forbids it.
-        """
-        id, heads = self.heads(object)
-        return self._replace(id, heads[0], [heads[0].id], content, media_type)
 
-    def merge(self, object: Ref, content: Content, *, media_type: str = "") -> Version:
-        """Gives an object new content in place of all versions that nothing replaces: it has no conflicts then.
-
-        Raises as `edit`: `DeletedError` where all of these versions delete it.
+        Args:
+            media_type: As before where left out; content that could be dropped can be again.
+            replaces: The versions that were read: these are replaced, and what has come since is in conflict.
         """
-        id, heads = self.heads(object)
-        base, ids = next((head for head in heads if not head.is_deleted), heads[0]), [head.id for head in heads]
-        while len(ids) > MAX_REPLACED:  # what one block cannot name is gathered first, under the content it has now
-            gathered, ids = ids[-MAX_REPLACED:], ids[:-MAX_REPLACED]
-            source = self.version(id, base.id, OBEYED).require_source()
-            ids.insert(0, self._append(Change(RESTORED, source.id, id, tuple(sorted(gathered)))).id)
-        return self._replace(id, base, ids, content, media_type)
+        return self._replace(object, content, media_type, replaces, 1)
+
+    def merge(self, object: Ref, content: Content, *, media_type: str = "", replaces: Ids = ()) -> Version:
+        """Gives an object new content in place of all versions that nothing replaces. See `edit`."""
+        return self._replace(object, content, media_type, replaces, None)
 
     def delete(self, object: Ref, *, drop: bool = False) -> Version:
         """Deletes an object: it is in no listing, and reading it raises `DeletedError`. Its history stays.
@@ -145,23 +136,20 @@ class Mutable:
         self._drop(*beside)
         return self._append(Change(DELETED, True, id, (deleted.id,)))
 
-    def restore(self, object: Ref, version: BlockId | str | None = None) -> Version:
+    def restore(self, object: Ref, version: Ref | None = None) -> Version:
         """Gives an object, deleted or not, the content of an earlier version again: by default of the last with any.
 
-        Raises `NotFoundError`, also where the object has no such version; `NotAllowedError` where the rule forbids it.
+        Raises `NotFoundError`, also for a version of another object; `NotAllowedError` where the rule forbids it.
         """
         id, (head, *_) = self.heads(object)
-        wanted = self.version(id, head.id if version is None else BlockId.read(version))
+        wanted = self.version(id, BlockId.read(version.id if isinstance(version, Version) else version or head.id))
         while wanted.source is None:
             replaced = (self.version(id, replaced) for replaced in wanted.change.replaces)
             wanted = max(replaced, key=lambda one: (one.block.height, one.id))
-        return self._append(Change(RESTORED, wanted.source.id, id, (head.id,)), b"")
+        return self._append(Change(RESTORED, wanted.source.id, id, (head.id,)))
 
     def get(self, object: Ref) -> Version:
-        """The current version of an object: the same on every node that holds the same blocks.
-
-        Raises `DeletedError`, `NotFoundError`; `UnavailableError` while its block is damaged here.
-        """
+        """The current version: the same wherever the same blocks are. Raises `DeletedError`, `NotFoundError`."""
         id, (head, *_) = self.heads(object)
         if head.is_deleted:
             raise DeletedError(f"the object {id.short} is deleted")
@@ -171,6 +159,9 @@ class Mutable:
         """The object's id and its heads, the current one first. Raises `NotFoundError`."""
         id = object.object if isinstance(object, Version) else BlockId.read(object)
         heads = self._view.look(id, heads_of)
+        if not heads and id in self.chain:  # perhaps the id of a version
+            id = BlockId(key_of(self.chain.block(id)) or id)
+            heads = self._view.look(id, heads_of)
         if not heads:
             raise NotFoundError(f"this chain has no object {id.short} here", hint="List the objects that it has.")
         return id, heads
@@ -192,12 +183,9 @@ class Mutable:
         return Version(object, block.id, change, standing, block, source)
 
     def history(self, object: Ref, *, void: bool = False) -> Iterator[Version | Hole]:
-        """The versions of an object, also of a deleted one, in canonical order. Raises `NotFoundError`.
-
-        With `void`, those are given, too, that do not count, or whose verdict waits for another chain.
-        """
-        id, _ = self.heads(object)
-        return (one for one in self._everything(id) if void or isinstance(one, Hole) or one.standing == OBEYED)
+        """The versions of an object in canonical order; with `void`, those too that do not count, or wait."""
+        found = self._everything(self.heads(object)[0])
+        return (one for one in found if void or isinstance(one, Hole) or one.standing == OBEYED)
 
     def objects(
         self, *, deleted: bool | None = False, topic: str | None = None, author: bytes | None = None,
@@ -210,15 +198,12 @@ class Mutable:
             topic, author: Only those that were created with it, or by it.
             since: Only those after this object: the last on the page before.
         """
-        id = None if since is None else self.heads(since)[0]
-        query = Query(topic, CREATED, author, None if id is None else self.chain.tables.metas((id,))[id].number)
-        while rows := self.chain.tables.query(query, False, 64):
-            for row in rows:
-                heads = self._view.look(row.id, heads_of)
-                if heads and deleted in (None, heads[0].is_deleted):
-                    with suppress(UnavailableError):  # it is listed again when its block is here again
-                        yield self.version(row.id, heads[0].id, OBEYED)
-            query = query._replace(since=rows[-1].number)
+        after = None if since is None else self.heads(since)[0]
+        for made in self.chain.blocks(type=CREATED, topic=topic, author=author, since=after):
+            heads = self._view.look(made.id, heads_of)
+            if heads and deleted in (None, heads[0].is_deleted):
+                with suppress(UnavailableError, NotFoundError):  # damaged here, or its author has just forked
+                    yield self.version(made.id, heads[0].id, OBEYED)
 
     def fetch(self, version: Version) -> Pending[Block]:
         """Fetches the long content of a version from peers. Raises `DeletedError` for a version that has none."""
@@ -230,23 +215,32 @@ class Mutable:
 
     def _beside_blocks(self, id: BlockId) -> list[Block]:
         """The blocks of an object whose contents can be dropped. Raises as `delete`; and where some are damaged."""
-        found = list(self._everything(id))
+        found = [*self.history(id)]
+        beside = [one.block for one in found if isinstance(one, Version) and one.block.content is not None]
         if any(isinstance(one, Hole) for one in found):
             raise UnavailableError("some of its versions are damaged here", hint="`verify` has them fetched again.")
-        versions = [one for one in found if isinstance(one, Version) and one.block.content is not None]
-        if all(one.standing != OBEYED for one in versions):
+        if not beside:
             raise NotAllowedError(
-                "all of it stands in blocks", hint="What is to be dropped must be created as droppable."
+                "all its content stands in blocks", hint="What is to go must be created as droppable."
             )
-        return [one.block for one in versions]
+        return beside
 
-    def _replace(self, id: BlockId, base: Head, ids: Sequence[BlockId], content: Content, media_type: str) -> Version:
-        is_droppable, known_type = base.is_droppable, base.media_type
-        if not known_type:  # it restores another version, or deletes the object
-            source = self.version(id, base.id, OBEYED)
-            is_droppable, known_type = source.require_source().content is not None, source.media_type
-        change = Change(EDITED, require_media_type(media_type or known_type), id, tuple(sorted(ids)))
-        return self._append(change, content, droppable=is_droppable)
+    def _replace(self, object: Ref, content: Content, media_type: str, replaces: Ids, most: int | None) -> Version:
+        with nullcontext() if hasattr(content, "read") else self.chain.engine.exclusive():  # but for a slow stream
+            id, heads = self.heads(object)
+            ids = [*dict.fromkeys(replaces)] or [head.id for head in heads[:most]]
+            live = [head for head in heads if head.id in ids and not head.is_deleted]
+            if not (live or replaces):
+                raise DeletedError(f"the object {id.short} is deleted")
+            known = next((head.media_type for head in live if head.media_type), "")
+            if not (media_type or known):  # it restores another, or something has come since
+                known = self.version(id, live[0].id if live else ids[0]).media_type
+            change = Change(EDITED, require_media_type(media_type or known), id, tuple(sorted(ids[:MAX_REPLACED])))
+            done = edited = self._append(change, content, droppable=heads[0].is_droppable)
+            for start in range(MAX_REPLACED, len(ids), MAX_REPLACED - 1):  # what one block cannot name
+                rest = sorted((done.id, *ids[start : start + MAX_REPLACED - 1]))
+                done = self._append(Change(RESTORED, edited.id, id, tuple(rest)))
+            return done
 
     def _append(
         self, change: Change, content: Content = b"", topics: Collection[str] = (), droppable: bool = False

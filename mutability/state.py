@@ -2,7 +2,7 @@
 
 A verdict depends on what is changed by whom, and on the verdicts on the versions that the block names: a function of
 the causal past, and final. That the object is in that past follows, down to the block that created it. Each object is a
-part of its own (`Layer.key`): a late block folds that alone again. Invariants: heads are the obeyed versions that none
+part of its own (`Layer.key`), and a late block costs one step there. Invariants: heads are the obeyed versions that none
 replaces; the current one is the last of them in canonical order; a step costs what its block names. Pure.
 """
 
@@ -22,16 +22,15 @@ from walytis_core.past import Past
 from walytis_core.policy import Policy
 from walytis_core.standing import Obeyed, Standing, Void, Wait
 
-State: TypeAlias = dict[str, list[Any]]
-"""The heads by their ids in hex, each as a `Head` without its id."""
+State: TypeAlias = list[Any]
+"""`[heads, beside]`: heads by their ids in hex; whether any version had its content beside its block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """Who may create, edit, delete and restore the objects of a chain.
 
-    `AUTHOR`: whoever created an object; `ANYONE`: whoever may write. Or a function of your own, which is asked about
-    each change that is otherwise in order:
+    `AUTHOR`: whoever created an object; `ANYONE`: whoever may write; or a function, asked about what is else in order:
 
     >>> def keep(change, author, past):
     ...     return Void("nothing is deleted here") if change.kind == DELETED else Obeyed()
@@ -103,10 +102,10 @@ def layer_of(rule: Rule) -> Layer:
     def check(block: Block, past: Past) -> Standing:
         return verdict(rule, decode(block), block.author, block.ancestors_named, past)
 
-    version = f"1 {rule.name}"  # of the state's form, too
     return Layer(
-        PREFIX, check, step, lambda state: (state, {}), key=key_of, initial={}, version=version, long_content=True
-    )
+        PREFIX, check, step, lambda state: (state, {}), key=key_of, initial=[{}, False], version=f"1 {rule.name}",
+        long_content=True, commutes=True,
+    )  # fmt: skip
 
 
 def key_of(block: Block) -> bytes | None:
@@ -121,13 +120,16 @@ def step(state: State, block: Block) -> State:
     """Adds an obeyed version; changes the state it is given."""
     change = decode(block)
     for id in change.replaces:
-        state.pop(id.hex(), None)
+        state[0].pop(id.hex(), None)
     media_type = change.detail if change.kind in (CREATED, EDITED) else ""
-    state[block.id.hex()] = [block.height, change.kind == DELETED, media_type, block.content is not None]
-    return state
+    state[0][block.id.hex()] = [block.height, change.kind == DELETED, media_type]
+    return [state[0], state[1] or block.content is not None]
 
 
 def heads_of(state: State) -> list[Head]:
     """The heads, the current version first."""
-    found = (Head(height, BlockId(bytes.fromhex(id)), *rest) for id, (height, *rest) in state.items())
+    found = (
+        Head(height, BlockId(bytes.fromhex(id)), deleted, type, state[1])
+        for id, (height, deleted, type) in state[0].items()
+    )
     return sorted(found, reverse=True)

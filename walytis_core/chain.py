@@ -15,7 +15,7 @@ from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invi
 from walytis_core.authors import OwnAuthor
 from walytis_core.block import Block, Draft
 from walytis_core.cid import BlockId
-from walytis_core.drafting import Drafting
+from walytis_core.drafting import Drafting, InFlight
 from walytis_core.engine import Engine
 from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError
 from walytis_core.exporting import ExportReport, export_chain
@@ -58,10 +58,11 @@ class Chain:
         self.own_author = author
         self.tables = engine.store
         self._reading = Reading(self.tables)
+        self._in_flight = InFlight(self.tables)
         self._following = Following(Source(self.tables, self._reading.of, self.standing), engine.exclusive())
         self._is_closed = False
         engine.listen(author.tell)
-        self.judging = Judging(engine, layers, others, self._following.feeds)
+        self.judging = Judging(engine, layers, others, self._following.feeds, self._require_open)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class Chain:
         topics: Collection[str] = (),
         type: str = "",
         ext: Mapping[str, bytes] | None = None,
-        parents: Collection[BlockId] = (),
+        parents: Iterable[BlockId] = (),
         droppable: bool = False,
         lawful: bool = False,
     ) -> Block:
@@ -143,7 +144,9 @@ class Chain:
             ClosedError: The node has been closed.
         """
         self._require_open()
-        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)
+        drafting = Drafting(
+            self.tables, self._in_flight, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable
+        )
         return self._append_all([payload], drafting, self.judging.require_obeyed if lawful else None)[0]
 
     def append_many(
@@ -153,22 +156,34 @@ class Chain:
         topics: Collection[str] = (),
         type: str = "",
         ext: Mapping[str, bytes] | None = None,
-        parents: Collection[BlockId] = (),
+        parents: Iterable[BlockId] = (),
         droppable: bool = False,
     ) -> Sequence[Block]:
         """Adds blocks, one after another, in one transaction: all of them or none. See `append`."""
         self._require_open()
-        drafting = Drafting(self.tables, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable)
+        drafting = Drafting(
+            self.tables, self._in_flight, topics=topics, type=type, ext=ext, parents=parents, droppable=droppable
+        )
         return self._append_all(payloads, drafting)
 
     def _append_all(
         self, payloads: Iterable[bytes | BinaryIO], drafting: Drafting, check: Callable[[Block], None] | None = None
     ) -> Sequence[Block]:
         try:
-            return self._append([drafting.draft(payload) for payload in payloads], check)
+            drafts = [drafting.draft(payload) for payload in payloads]
         except BaseException:  # whatever stopped it
             drafting.undo()
             raise
+        try:
+            blocks = self._append(drafts, check)
+        except Exception:
+            drafting.undo()
+            raise
+        except BaseException:  # cut off while others may be appending it
+            drafting.keep()
+            raise
+        drafting.keep()
+        return blocks
 
     def _append(self, drafts: Sequence[Draft], check: Callable[[Block], None] | None = None) -> Sequence[Block]:
         blocks = self.engine.append(drafts, self.own_author, check)
@@ -190,7 +205,7 @@ class Chain:
         topic: str | None = None,
         type: str | None = None,
         author: bytes | None = None,
-        since: int | None = None,
+        since: int | BlockId | None = None,
         until: int | None = None,
         after: datetime | None = None,
         before: datetime | None = None,
@@ -203,7 +218,7 @@ class Chain:
             topic: Only blocks with this topic.
             type: Only blocks of this type; with a slash at its end, of all types that start so.
             author: Only blocks by this multikey.
-            since: Only blocks that came after this cursor (`Arrived.number`, `cursor()`).
+            since: Only blocks that came after this cursor (`Arrived.number`, `cursor()`), or after this block.
             until: Only blocks that came up to this cursor.
             after: Only blocks dated at or after this instant, by their authors' clocks.
             before: Only blocks dated before this instant.
@@ -211,6 +226,8 @@ class Chain:
             limit: At most so many.
         """
         self._require_open()
+        if isinstance(since, bytes):
+            since = self._reading.number(since)
         query = Query(topic, type, author, since, until, _ms(after), _ms(before))
         return self._reading.query(query, newest_first=newest_first, limit=limit)
 

@@ -53,7 +53,11 @@ class Cid(bytes):
     @classmethod
     def read(cls, value: bytes | str) -> Cid:
         """A CID given as itself, or as text. Raises `InvalidInputError`."""
-        return cls.parse(value) if isinstance(value, str) else cls(value)
+        if isinstance(value, bytes) and len(value) == CID_BYTES:
+            return cls(value)
+        if not isinstance(value, str):
+            raise InvalidInputError("an id is 36 bytes, or its text")
+        return cls.parse(value)
 
     @property
     def short(self) -> str:

@@ -253,7 +253,11 @@ def missing(content: Content, has: Has, get: Get, start: int = 0) -> Iterator[Pi
 def pieces(content: Content, get: Get) -> Iterator[Piece]:
     """The pieces of a file whose nodes are held, parents before children: to drop it, to serve it, to count it.
 
-    A node that is not held is given, and nothing below it; a node that the file repeats is given once.
+    A node that is not held, or not of this layout, is given, and nothing below it; a node that the file repeats is given
+    once.
+
+    Raises:
+        RemoteError: `BAD_CONTENT`: there is no such file, by its link and size alone.
     """
     return _walk(root(content), get, 0, inner=True)
 
@@ -302,8 +306,13 @@ def _walk(top: Piece, get: Get, start: int, *, inner: bool = False) -> Iterator[
         node = _held(piece, get) if piece.level else None
         if node is None or inner:
             yield piece
-        if node is not None:
+        if node is None:
+            continue
+        try:
             stack.extend(reversed(children(piece, node)))
+        except RemoteError:
+            if not inner:
+                raise
 
 
 def _held(piece: Piece, get: Get) -> bytes | None:
@@ -349,7 +358,7 @@ class ContentReader(io.RawIOBase):
             self._path: list[tuple[Piece, list[Piece]]] = []
             self._root = root(content)
         except RemoteError as error:
-            raise _unreadable() from error
+            raise impossible() from error
         self._leaf: tuple[Piece, bytes] | None = None
 
     def readable(self) -> bool:
@@ -418,7 +427,7 @@ class ContentReader(io.RawIOBase):
         try:
             return children(piece, self._load(piece))
         except RemoteError as error:
-            raise _unreadable() from error
+            raise impossible() from error
 
     def _load(self, piece: Piece) -> bytes:
         data = self._get(piece.cid)
@@ -429,7 +438,7 @@ class ContentReader(io.RawIOBase):
         if not _is_of(piece, data):
             raise UnavailableError(f"content from byte {piece.offset} on is damaged here", hint="Fetch it again.")
         if piece.level == 0 and len(data) != piece.size:
-            raise _unreadable()
+            raise impossible()
         return data
 
 
@@ -437,8 +446,12 @@ def _covers(piece: Piece, offset: int) -> bool:
     return piece.offset <= offset < piece.offset + piece.size
 
 
-def _unreadable() -> UnavailableError:
-    return UnavailableError("this content was not made as its link says", hint="Ask its author to append it again.")
+def impossible() -> UnavailableError:
+    """What a reader is told of a file that nobody can have: its link, size and nodes contradict each other."""
+    return UnavailableError(
+        "the content of this block cannot exist: its link, its size and its form contradict each other",
+        hint="Nobody can give it: ask its author to append it again.",
+    )
 
 
 def total_pieces(content: Content) -> int:

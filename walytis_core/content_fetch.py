@@ -14,7 +14,7 @@ import trio
 from walytis_core import content
 from walytis_core.block import Block
 from walytis_core.cid import Cid
-from walytis_core.errors import WalytisError
+from walytis_core.errors import RemoteError, WalytisError
 from walytis_core.events import Change, Fetch, Fetched
 from walytis_core.exchange import Exchange
 from walytis_core.loop import Loop
@@ -63,6 +63,8 @@ class ContentFetch:
                 if self._lacking:
                     self._lacking = False
                     await self._exchange.fetch_content(self._chain, await self._workers.run(self._portion))
+        except RemoteError:  # nobody has it, by what its author says of it
+            self.pending.fail(content.impossible())
         except WalytisError as error:
             self.pending.fail(error)
         finally:

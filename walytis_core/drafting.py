@@ -1,22 +1,62 @@
 """From what a user appends to drafts of blocks: short payloads go into them, longer ones into the store beside.
 
-Invariants: content that only one call brought goes again when that call fails; a stream ends where it says so, by an
-empty read, and never because a read was short.
+Invariants: a piece of content goes again when the last of the calls that met it before it stood in a block has failed, and
+never before: each call meets a piece and keeps it in one step, so a piece that one call brought and another then needs, too,
+stays with that one. A stream ends where it says so, by an empty read, and never because a read was short.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import BinaryIO, cast
 
 from walytis_core import content
 from walytis_core.block import Draft, draft
-from walytis_core.cid import BlockId, Cid
+from walytis_core.cid import BlockId, Cid, is_block_id
 from walytis_core.errors import InvalidInputError, NotFoundError, WalytisError
 from walytis_core.limits import Limits
 from walytis_core.store.port import ChainStore
+
+
+class InFlight:
+    """The pieces of one chain's content that calls have brought which are not done yet. From any thread.
+
+    Args:
+        tables: The chain's tables.
+    """
+
+    def __init__(self, tables: ChainStore) -> None:
+        self._tables = tables
+        self._lock = threading.Lock()
+        self._met: dict[Cid, set[Drafting]] = {}  # by whom, of the pieces that were not held before
+
+    def put(self, cid: Cid, data: bytes, by: Drafting) -> None:
+        """Keeps a piece, and notes who met it unless it was held before."""
+        with self._lock:
+            if cid in self._met or not self._tables.has_side([cid]):
+                self._met.setdefault(cid, set()).add(by)
+            self._tables.put_side(cid, data)
+
+    def done(self, cids: Iterable[Cid]) -> None:
+        """These pieces stand in blocks: they stay, whoever else fails."""
+        with self._lock:
+            for cid in cids:
+                self._met.pop(cid, None)
+
+    def failed(self, cids: Iterable[Cid], by: Drafting) -> None:
+        """Forgets those of these pieces that nobody else has met."""
+        with self._lock:
+            lost = [cid for cid in cids if self._met.get(cid) == {by}]
+            for cid in cids:
+                self._met.get(cid, set()).discard(by)
+            for cid in lost:
+                del self._met[cid]
+            with suppress(WalytisError):
+                self._tables.drop_side(lost)
 
 
 class Drafting:
@@ -24,6 +64,7 @@ class Drafting:
 
     Args:
         tables: The chain's tables.
+        in_flight: The chain's, shared by all calls.
         topics, type, ext: Of each block.
         parents: Blocks that each block names whether they are heads or not.
         droppable: Whether short payloads, too, go into the store beside.
@@ -35,18 +76,19 @@ class Drafting:
     def __init__(
         self,
         tables: ChainStore,
+        in_flight: InFlight,
         *,
         topics: Collection[str],
         type: str,
         ext: Mapping[str, bytes] | None,
-        parents: Collection[BlockId] = (),
+        parents: Iterable[BlockId] = (),
         droppable: bool = False,
     ) -> None:
         self._tables = tables
-        self._template = draft(b"", topics=topics, type=type, ext=ext)._replace(parents=tuple(parents))
-        self._require_parents(parents)
+        self._in_flight = in_flight
+        self._template = draft(b"", topics=topics, type=type, ext=ext)._replace(parents=self._parents(parents))
         self._inline_bytes = -1 if droppable else Limits.max_payload_bytes
-        self._fresh: list[Cid] = []
+        self._put_here: set[Cid] = set()
         if type.startswith("core/"):
             raise InvalidInputError("types that start with core/ are the library's own")
 
@@ -67,23 +109,35 @@ class Drafting:
         stream.push_back(start)
         return self._template._replace(body=content.build(cast(BinaryIO, stream), self._put))
 
-    def _require_parents(self, parents: Collection[BlockId]) -> None:
+    def _parents(self, given: Iterable[BlockId]) -> tuple[BlockId, ...]:
+        if not isinstance(given, Iterable):
+            raise InvalidInputError("parents are ids of blocks", hint="Give a list of them, which may be empty.")
+        parents = tuple(islice(given, Limits.max_parents + 1))
         if len(parents) > Limits.max_parents:
             raise InvalidInputError(f"a block names at most {Limits.max_parents} parents")
+        if not all(map(_is_id, parents)):
+            raise InvalidInputError("parents are ids of blocks", hint="Give `block.id`, or `BlockId.parse(text)`.")
         metas = self._tables.metas(parents) if parents else {}
         for id in parents:
             if id == self._tables.id or id not in metas or not metas[id].folded:
                 raise NotFoundError("a block cannot be named as a parent: this chain holds no such block here")
+        return parents
+
+    def keep(self) -> None:
+        """The blocks are written, or may yet be: their content stays."""
+        self._in_flight.done(self._put_here)
 
     def undo(self) -> None:
-        """Forgets the content that only these drafts brought."""
-        with suppress(WalytisError):
-            self._tables.drop_side(self._fresh)
+        """No block will be written: forgets the content that only these drafts brought."""
+        self._in_flight.failed(self._put_here, self)
 
     def _put(self, cid: Cid, data: bytes) -> None:
-        if not self._tables.has_side([cid]):
-            self._fresh.append(cid)
-        self._tables.put_side(cid, data)
+        self._put_here.add(cid)
+        self._in_flight.put(cid, data, self)
+
+
+def _is_id(given: object) -> bool:
+    return isinstance(given, bytes) and is_block_id(bytes(given))
 
 
 class _Stream:

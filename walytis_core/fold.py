@@ -5,7 +5,9 @@ A layer without `key` has one fold, else one for each key. Invariants, after eve
 - the state is `step` over the obeyed entries in canonical order, from the layer's initial state, without those on
   which `step` fails: these are `Failed`, until the fold goes back below them and tries again;
 - a snapshot is the same up to and with its place, so one is good for what changed *above* its place only;
-- snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps.
+- snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps;
+- where the layer commutes it costs one, on top of the state, and the snapshots above its place, which lack it. What a
+  block builds on was stepped over before: only blocks that are new to the fold are late, not such as stop waiting.
 
 A head is one durable value, and what it names changes in one transaction with it: a fold is whole at any instant. Which
 entries there must be is decided in `view.py`, and when folds are saved in `folds.py`.
@@ -32,6 +34,7 @@ from walytis_core.store.port import ChainStore, Position
 _SPACING: Final = 64  # obeyed blocks from one snapshot to the next, while there are few
 _MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may grow with its blocks
 _PAGE: Final = 64  # blocks read at once
+_LATE: Final = 1024  # late blocks to be stepped on top of a state; with more at once it is made again
 _SMALL: Final = 4096  # bytes of a state
 _NAME_BYTES: Final = 16
 _COUNTED: Final = (Obeyed, Failed)
@@ -131,6 +134,7 @@ class Fold:
         "_entries",
         "_guarded",
         "_is_marked",
+        "_late",
         "_low",
         "_name",
         "_obeyed",
@@ -169,6 +173,7 @@ class Fold:
                 self._snapshots = tuple(Snapshot(*row) for row in in_rows(snapshots, 3))
         self._reached = self._obeyed
         self._low: bytes | None = None
+        self._late: tuple[bytes, ...] = ()
         self._result: Finished | None = None
         self._base: _Base | None = None
         self._is_marked = self.is_waiting
@@ -221,8 +226,12 @@ class Fold:
         change = _counts(after) - _counts(before)
         if change:
             self._obeyed += change
-            self._low = place if self._low is None else min(self._low, place)
             self.is_due = True
+            is_late = before is None and self._at is not None and place < self._at
+            if is_late and self._setting.layer.commutes and len(self._late) < _LATE:
+                self._late = (*self._late, place)
+            else:
+                self._low = place if self._low is None else min(self._low, place)
 
     # --- the state -----------------------------------------------------------------------------------------------
 
@@ -274,7 +283,7 @@ class Fold:
         before = self._voids
         self._roll_back()
         run = _Run(kept(self._obeyed), set(), set())
-        while not self._advance(run):
+        while not (self._catch_up(run) and self._advance(run)):
             self._go_back()
         if self._snapshots:
             self._forget([one for one in self._snapshots if one.obeyed not in run.wanted])
@@ -283,6 +292,16 @@ class Fold:
         if before or after:
             run.changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
         return run.changed
+
+    def _catch_up(self, run: _Run) -> bool:
+        """Steps over what came late, on top of the state; False when `step` failed, and spoilt the state."""
+        if not self._late:
+            return True
+        late, self._late = sorted(self._late), ()
+        self._forget([one for one in self._snapshots if one.place >= late[0]])
+        entries = [Entry(place, one) for place in late if (one := self._entries.find(place)) is not None]
+        unkept = run._replace(wanted=set())
+        return all(self._pass(*one, unkept) for one in self._blocks(entries))
 
     def _advance(self, run: _Run) -> bool:
         """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state."""
@@ -322,7 +341,7 @@ class Fold:
         """Goes back to the last snapshot below the lowest change, or to the beginning."""
         if self._low is None or self._at is None or self._low > self._at:
             return
-        low = self._low
+        low, self._late = min((self._low, *self._late)), ()
         self._forget([one for one in self._snapshots if one.place >= low])
         self._go_back()
 

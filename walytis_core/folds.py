@@ -8,6 +8,7 @@ is in memory, each up to date when it leaves. Which blocks belong in is decided 
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from typing import Final
@@ -21,11 +22,16 @@ from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
 from walytis_core.store.port import ChainStore
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _CHANGED: Final = 4096  # folds in memory, of some 1 KB at least: only a layer with `key` has more than one
 _UNCHANGED: Final = 1024  # others in memory
 _TOUCHES: Final = 1024  # changes of folds, until these let go of most entries
 _BUCKETS: Final = 256  # saved values are listed so many parts at a time
+
+
+def digest_of(ids: Collection[bytes]) -> bytes:
+    """What stands for a set of blocks."""
+    return hashlib.sha256(b"".join(sorted(ids))).digest()
 
 
 class Folds:
@@ -54,12 +60,14 @@ class Folds:
         """The number up to which the folds have seen all blocks."""
         self.count = 0
         """How many folded blocks, of any type, there were up to the cursor."""
+        self.gone = digest_of(())
+        """The digest of the members outside the folded set that the folds have been told of."""
         self.unsaved = 0
         """How many blocks the saved folds have not seen."""
         self.is_whole = True
         """Whether the folds have no blocks but those up to the cursor."""
         self._open()
-        self._root = self.cursor, self.count, self.is_whole
+        self._root = self.cursor, self.count, self.is_whole, self.gone
 
     def _open(self) -> None:
         data = self._store.get(f"{self._path}root")
@@ -67,7 +75,7 @@ class Folds:
             return
         format, version, *root = read(data)
         if (format, version) == (_FORMAT, self._layer.version):
-            self.cursor, self.count, self.is_whole = root
+            self.cursor, self.count, self.is_whole, self.gone = root
             return
         self._store.put(
             f"{self._path}root", pack([0, None])
@@ -170,7 +178,7 @@ class Folds:
             self._saved[key] = fold
         self._changed.clear()
         self._forget(0)
-        root = self.cursor, self.count, self.is_whole
+        root = self.cursor, self.count, self.is_whole, self.gone
         if root != self._root:
             self._root = root
             self._unsaved.put(f"{self._path}root", pack([_FORMAT, self._layer.version, *root]))

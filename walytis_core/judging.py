@@ -6,7 +6,9 @@ Runs under the engine's lock; a node without layers pays nothing. What counts is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from walytis_core.block import Block
@@ -27,49 +29,46 @@ Answer = TypeVar("Answer")
 class LayerView:
     """A layer's state on one chain, as it is when asked. See `Layer` for what these mean.
 
+    Once the chain is closed or deleted here, all of it raises `ClosedError`; and `StorageError` while the disk refuses.
+
     Args:
-        current: Gives the view, which is made anew after a disk that refused.
+        open: Gives the view, up to date, for one look at it.
     """
 
-    def __init__(self, engine: Engine, current: Callable[[], View]) -> None:
-        self._engine = engine
-        self._current = current
-
-    @property
-    def _view(self) -> View:
-        return self._current()
+    def __init__(self, open: Callable[[], AbstractContextManager[View]]) -> None:
+        self._open = open
 
     @property
     def state(self) -> Any:
         """The fold of the layer's obeyed blocks."""
-        with self._engine.exclusive():
-            return self._view.state
+        with self._open() as view:
+            return view.state
 
     @property
     def value(self) -> Any:
         """What the layer's `finish` makes of the state. Raises `LocalError` when `finish` fails."""
-        with self._engine.exclusive():
-            return self._view.value
+        with self._open() as view:
+            return view.value
 
     def state_of(self, key: Key) -> Any:
         """The state of one part, for a layer with `key`."""
-        with self._engine.exclusive():
-            return self._view.state_of(key)
+        with self._open() as view:
+            return view.state_of(key)
 
     def look(self, key: Key, glance: Callable[[Any], Answer]) -> Answer:
         """What `glance` makes of the value of one part, which does not change meanwhile: for one that is not copied."""
-        with self._engine.exclusive():
-            return glance(self._view.value_of(key))
+        with self._open() as view:
+            return glance(view.value_of(key))
 
     def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
         """The next few hundred blocks that touch a part, in canonical order, each with its standing; none at the end."""
-        with self._engine.exclusive():
-            return self._view.entries(key, after)
+        with self._open() as view:
+            return view.entries(key, after)
 
     def value_of(self, key: Key) -> Any:
         """The value of one part, for a layer with `key`. Raises `LocalError` when `finish` fails."""
-        with self._engine.exclusive():
-            return self._view.value_of(key)
+        with self._open() as view:
+            return view.value_of(key)
 
 
 class Judging:
@@ -79,10 +78,19 @@ class Judging:
         layers: The node's layers.
         others: Gives the other chains of the node.
         feeds: The open feeds, which are told once the views are up to date.
+        require_open: Raises `ClosedError` once the chain is closed or deleted.
     """
 
-    def __init__(self, engine: Engine, layers: Sequence[Layer], others: Others | None, feeds: Collection[Feed]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        layers: Sequence[Layer],
+        others: Others | None,
+        feeds: Collection[Feed],
+        require_open: Callable[[], None],
+    ) -> None:
         self._engine = engine
+        self._require_open = require_open
         self._feeds = feeds
         self._layers = by_prefix(layers)
         self._others = others
@@ -92,15 +100,29 @@ class Judging:
 
     def _open(self) -> None:
         """Makes the views from what is stored, and has them catch up."""
+        self._is_behind = True
         self._views = {prefix: View(layer, self._engine.store, self._others) for prefix, layer in self._layers.items()}
         for view in self._views.values():
             view.arrived()
         self._is_behind = False
         self._shun()
 
+    def _catch_up(self) -> None:
+        """Before anything is asked: the disk may have refused when the views were told last."""
+        if self._is_behind:
+            self._open()
+
+    @contextmanager
+    def _opened(self, prefix: str) -> Iterator[View]:
+        self._require_open()
+        with self._engine.exclusive():
+            self._catch_up()
+            yield self._views[prefix]
+
     def standing(self, id: BlockId) -> Standing:
         """What the block's layer makes of it."""
         with self._engine.exclusive():
+            self._catch_up()
             meta = self._engine.store.metas((id,)).get(id)
             if meta is None:
                 raise NotFoundError("this chain holds no such block here")
@@ -113,7 +135,7 @@ class Judging:
         """The view of a layer. Raises `NotFoundError`."""
         if prefix not in self._views:
             raise NotFoundError(f"this node has no layer {prefix}", hint="Give it to Node.open(layers=[...]).")
-        return LayerView(self._engine, lambda: self._views[prefix])
+        return LayerView(partial(self._opened, prefix))
 
     def use(self, layer: Layer) -> LayerView:
         """Adds a layer, if it is not there: its view is made of what is stored. Blocks until it has caught up.
@@ -122,6 +144,7 @@ class Judging:
             InUseError: Another layer, or another version of this one, has the prefix.
         """
         with self._engine.exclusive():
+            self._catch_up()
             known = self._layers.get(layer.prefix)
             if known is None:
                 view = View(layer, self._engine.store, self._others)
@@ -146,7 +169,9 @@ class Judging:
         Raises:
             NotAllowedError: It would be void.
             UnavailableError: It would wait for blocks that are not held here, or are damaged.
+            StorageError: The disk refused.
         """
+        self._catch_up()
         view = self._views.get(prefix_of(block.type))
         if view is not None:
             require_obeyed(view.foresee(block))
@@ -154,13 +179,16 @@ class Judging:
     def resolved(self, chain: BlockId) -> None:
         """Another chain of the node took blocks: what waits for it is checked again."""
         with self._engine.exclusive():
+            self._catch_up()
+            self._is_behind = True  # unless all of it is done: a view that the disk refused is not to be gone on with
             changed = [id for view in self._views.values() for id in view.resolved(chain)]
+            self._is_behind = False
             self._revised(changed)
 
     def save(self) -> None:
-        """Writes the views durably."""
+        """Writes the views durably; not those that the disk has refused, which are made anew."""
         with self._engine.exclusive():
-            for view in self._views.values():
+            for view in () if self._is_behind else self._views.values():
                 view.save()
 
     def _changed(self, change: Change) -> None:
@@ -177,8 +205,7 @@ class Judging:
             feed.tell(change)
 
     def _update(self, change: Change) -> list[BlockId]:
-        if self._is_behind:
-            self._open()
+        self._catch_up()
         changed: list[BlockId] = []
         for view in self._views.values():
             match change:

@@ -43,7 +43,7 @@ class Layer:
     Args:
         prefix: The start of the `type` of all its blocks, up to and with the one slash: ``"identities/"``.
         check: Judges a block by itself and its causal past, and nothing else.
-        step: Adds an obeyed block to the state; called in canonical order.
+        step: Adds an obeyed block to the state; called in canonical order, unless the layer `commutes`.
         finish: Makes the value that users read from a state, and may void more blocks: the reason by block id.
         key: Says which part of the state a block touches, so that a late block folds only that part again. Each
             part has its own state, from `initial` on, and its own value; None names a part as well.
@@ -52,6 +52,8 @@ class Layer:
         version: Change it when `check`, `step`, `key` or the form of states change: the view is then made anew.
         long_content: Whether blocks with content above the inline limit are judged by `check`, which cannot read
             their payload; they are void otherwise.
+        commutes: Whether `step` gives the same state, and fails on the same blocks, in whatever order blocks come, as
+            long as what a block builds on, and `check` has read, comes before it. A late block then costs one step.
 
     Raises:
         InvalidInputError: The prefix is not one, or the arguments do not go together.
@@ -96,6 +98,7 @@ class Layer:
     initial: Value = None
     version: int | str = 1
     long_content: bool = False
+    commutes: bool = False
 
     def __post_init__(self) -> None:
         if self.prefix.find("/") != len(self.prefix) - 1 or len(self.prefix) < 2:

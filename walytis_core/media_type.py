@@ -24,5 +24,5 @@ def is_media_type(text: object) -> bool:
 def require_media_type(text: str) -> str:
     """The media type, if it is one. Raises `InvalidInputError`."""
     if not is_media_type(text):
-        raise InvalidInputError("that is no media type", hint="It looks like text/plain: 100 characters at most.")
+        raise InvalidInputError("that is no media type", hint="Give one like text/plain; at most 100 characters.")
     return text

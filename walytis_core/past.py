@@ -25,8 +25,14 @@ _REMEMBERED: Final = 16_384  # headers, of some 400 bytes each, at least; at mos
 Others = Callable[[BlockId], ChainStore | None]
 """Gives another chain of this node; None when it holds no such chain."""
 
+
+def holds(held: ChainStore | None, heads: Collection[BlockId]) -> bool:
+    """Whether a chain is held here with these blocks; with a block, all its ancestors are."""
+    return held is not None and len(held.known(heads)) == len(set(heads))
+
+
 Judged = Callable[[Position], Standing | None]
-"""Gives what a layer's `check` made of the block at a place; None when it is not of the part that is being checked."""
+"""Gives what a layer's `check` made of the member at a place; None when it is not of the part that is being checked."""
 
 
 class DamagedError(Exception):
@@ -163,7 +169,8 @@ class Past:
         """What this layer's `check` made of a block of the past that touches the same part of the state (`Layer.key`).
 
         `Obeyed` and `Void` are as final as the verdict that is built on them; one that is built on `Wait` waits for the
-        same. A block that is not in the past, or not of this part, is void here.
+        same; so does one on a block whose bytes are damaged here, or were, and that has no verdict yet. A block that is
+        not in the past, or not of this part, is void here.
         """
         known = self._judged is not None and id in self
         standing = self._judged(Position(self.header(id).height, id)) if known and self._judged else None
@@ -185,7 +192,7 @@ class Past:
             None while they are not held here: the check then says `Wait(chain, heads)`.
         """
         held = None if self._others is None else self._others(chain)
-        if held is None or len(held.known(heads)) < len(set(heads)):
+        if held is None or not holds(held, heads):
             return None
         return Past(Headers(held), heads, self._others)
 

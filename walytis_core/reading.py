@@ -1,18 +1,20 @@
 """Reading a chain: blocks by id, by query and in canonical order, and the long content that some of them have.
 
 Rows are read in pages and no transaction stays open, so a reader may take its time. Nothing here waits for the network, and
-the genesis is no block of a chain's content.
+the genesis is no block of a chain's content. Content that cannot exist, by what its author says of it, is content that is
+not held: a reader is told no more of it than `UnavailableError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO, Final
 
 from walytis_core import content
 from walytis_core.block import Block, Content, decode
 from walytis_core.cid import BlockId, Cid
-from walytis_core.errors import InvalidInputError, NotFoundError, UnavailableError
+from walytis_core.errors import InvalidInputError, NotFoundError, RemoteError, UnavailableError
 from walytis_core.store.port import ChainStore, Position, Query, Row
 
 _PAGE: Final = 256
@@ -38,6 +40,13 @@ class Reading:
         if encoded is None or id in self._tables.unfolded():
             raise NotFoundError("this chain holds no such block here")
         return self.opening(decode(encoded, id))
+
+    def number(self, id: BlockId) -> int:
+        """A block's place in the order in which blocks came. Raises `NotFoundError`."""
+        meta = self._tables.metas((id,)).get(id)
+        if meta is None:
+            raise NotFoundError("this chain holds no such block here")
+        return meta.number
 
     def holds(self, id: object) -> bool:
         """Whether this is the id of a block that is held."""
@@ -82,13 +91,18 @@ class Reading:
         """Whether the whole content of a block is held."""
         if block.content is None:
             return True
-        return next(content.missing(block.content, self._has_side, self._tables.side), None) is None
+        try:
+            return next(content.missing(block.content, self._has_side, self._tables.side), None) is None
+        except RemoteError:  # it cannot exist
+            return False
 
     def drop_content(self, block: Block) -> list[Cid]:
         """Forgets the long content of a block; gives its pieces."""
+        cids: list[Cid] = []
         if block.content is None:
-            return []
-        cids = [piece.cid for piece in content.pieces(block.content, self._tables.side)]
+            return cids
+        with suppress(RemoteError):  # it cannot exist: nothing of it is held
+            cids.extend(piece.cid for piece in content.pieces(block.content, self._tables.side))
         self._tables.drop_side(cids)
         return cids
 

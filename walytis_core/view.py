@@ -15,8 +15,8 @@ call at a time, in the order of the commits. When a call raises `StorageError`, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final
 
@@ -25,10 +25,10 @@ from walytis_core.cid import BlockId
 from walytis_core.entries import Entry, id_at, place_of
 from walytis_core.errors import NotFoundError
 from walytis_core.fold import Fold
-from walytis_core.folds import Folds
+from walytis_core.folds import Folds, digest_of
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
-from walytis_core.past import Headers, Others, Past
+from walytis_core.past import Headers, Others, Past, holds
 from walytis_core.standing import OBEYED, Failed, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position, Query
 
@@ -193,23 +193,25 @@ class View:
         if self._is_settled:
             return False
         self._is_settled = True
-        folds, store = self._folds, self._store
+        folds, store, gone = self._folds, self._store, digest_of(self._store.unfolded())
+        if not folds.cursor:
+            folds.gone = gone
         self._pull()
-        if not folds.is_whole or folds.count != store.count:
+        if not folds.is_whole or folds.gone != gone or folds.count != store.count:  # alone, the count may be as it was
             self._go_through()
         self._recheck(None)
         return True
 
     def _go_through(self) -> None:
         """Looks at every block: some that a fold has may be folded no more, and some that is folded may be missing."""
-        folds = self._folds
+        folds, unfolded = self._folds, self._store.unfolded()
         folds.is_whole = False
-        for id in sorted(self._store.unfolded()):
+        for id in sorted(unfolded):
             self._take_out(id)
             folds.relieve()
         folds.cursor = folds.count = 0
         self._pull()
-        folds.is_whole = True
+        folds.is_whole, folds.gone = True, digest_of(unfolded)
 
     def _pull(self, arrived: Sequence[Block] = ()) -> None:
         """Takes in what the store has with numbers above the cursor."""
@@ -262,6 +264,7 @@ class View:
                     self._folds.count += self._take_in(block, *self._guarded.key_of(block))
             self._folds.relieve()
         if ids:
+            self._folds.gone = digest_of(self._store.unfolded())
             self._recheck(self._store.id)
 
     def _take_in(self, block: Block, key: Key, failure: Void | None) -> bool:
@@ -288,23 +291,39 @@ class View:
         return self._guarded.check(block, self.past(block.ancestors_named, key))
 
     def _judged(self, key: Key, place: Position) -> Standing | None:
-        """What `check` made of a block: where `step` fails depends on what came in between."""
+        """What `check` made of a member: where `step` fails depends on what came in between."""
         standing = self._folds.get(key).find(place_of(*place))
+        if standing is None and self._may_come(BlockId(place.id), key):
+            return Wait(self._store.id, (BlockId(place.id),))
         return OBEYED if isinstance(standing, Failed) else standing
+
+    def _may_come(self, id: BlockId, key: Key) -> bool:
+        """Whether a member that is not in a fold belongs there: damaged or unfolded until now, and not taken in yet."""
+        block = self._block(id)
+        return block is None or (self.layer.owns(block.type) and self._guarded.key_of(block)[0] == key)
 
     def _recheck(self, chain: BlockId | None) -> None:
         """Checks again what waits for a chain, or for any."""
         self._awaited = set()
+        is_due = cache(partial(self._is_due, chain))  # many may wait for the same
         for fold in self._folds.waiting():
-            waits = [self._recheck_entry(fold, entry, chain) for page in fold.waiting() for entry in page]
+            waits = [self._recheck_entry(fold, entry, is_due) for page in fold.waiting() for entry in page]
             chains = {wait.chain for wait in waits if isinstance(wait, Wait)}
             fold.set_waiting(bool(chains))
             self._awaited |= chains
             self._folds.relieve()
 
-    def _recheck_entry(self, fold: Fold, entry: Entry, chain: BlockId | None) -> Standing:
+    def _is_due(self, chain: BlockId | None, wait: Wait) -> bool:
+        """Whether what waits may wait no more, now that a chain, or any, took blocks."""
+        if chain not in (None, wait.chain):
+            return False
+        if wait.chain == self._store.id:  # what it waits for is a member, whose bytes are damaged or were
+            return True
+        return self._others is not None and holds(self._others(wait.chain), wait.heads)
+
+    def _recheck_entry(self, fold: Fold, entry: Entry, is_due: Callable[[Wait], bool]) -> Standing:
         before, id = entry.standing, id_at(entry.place)
-        if chain is not None and isinstance(before, Wait) and before.chain != chain:
+        if isinstance(before, Wait) and not is_due(before):
             return before
         block = self._block(id)
         standing = Wait(self._store.id, (id,)) if block is None else self._check(block, fold.key)

@@ -59,6 +59,15 @@ def edit(
     text: Text = None,
     file: File = None,
     media_type: NewMediaType = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="VERSION",
+            show_default="the current one",
+            help="What you read, and edit: what has come since is then in conflict, and not replaced. May be repeated.",
+        ),
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -67,7 +76,7 @@ def edit(
     From an argument, a file or standard input. What is in conflict with the current content stays so: see `merge`.
     """
     with telling(as_json=json, data_dir=data_dir), given(text, file) as content:
-        arguments = {"object": object, "media_type": media_type or _type_of(file)}
+        arguments = {"object": object, "media_type": media_type or _type_of(file), "on": on or []}
         _do("edit", chain, arguments, data_dir, as_json=json, content=content)
 
 
@@ -86,7 +95,7 @@ def merge(
     """Settle an object's conflicts: one content in place of all.
 
     From an argument, a file or standard input. With --fields, what one side changed in a JSON document is taken; where
-    both changed the same field, the current version's.
+    both changed the same field, the current version's. What is no JSON stays in conflict.
     """
     with telling(as_json=json, data_dir=data_dir):
         if fields:
@@ -220,7 +229,7 @@ def list_objects(
 ) -> None:
     """Show the objects of a chain.
 
-    In the order in which they came here.
+    In the order in which they came here. With --conflicts, deleted ones, too.
     """
     with telling(as_json=json, data_dir=data_dir):
         if deleted and everything:
@@ -235,10 +244,12 @@ def list_objects(
             _hint(f"There are more: the same with --since {last['object'][-SHORT:]} shows them.", data_dir)
         elif last is None and not json:
             name = shlex.quote(chain)
-            _hint(
-                f"No such objects: `walytis object create {name} TEXT` makes one, `walytis object list {name} --all` shows all.",
-                data_dir,
-            )
+            hint = f"No such objects: `walytis object create {name} TEXT` makes one, `walytis object list {name} --all` shows all."
+            if deleted is False and not everything:
+                gone = answers(directory_of(data_dir), "object list", arguments | {"deleted": True, "limit": 1})
+                if next(gone, None) is not None:
+                    hint = f"All are deleted: `walytis object list {name} --deleted` shows them."
+            _hint(hint, data_dir)
 
 
 COMMANDS = (create, edit, show, history, conflicts, merge, delete, restore, list_objects)

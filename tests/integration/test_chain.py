@@ -6,7 +6,7 @@ import io
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -435,18 +435,74 @@ def test_a_layer_that_is_used_later(tmp_path: Path, hub: MemoryHub) -> None:
 
 
 def test_a_view_outlives_a_disk_that_refused(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C25, C52: when the disk fails a view, the next block makes it anew, and who holds it sees that."""
+    """C25, C52: when the disk fails a view, whoever asks next makes it anew, and who holds it sees that."""
     view = chain.use(counting())
-    chain.append(b"x", type="count/x")
+
+    def refuse(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    def written(lawful: bool) -> int:
+        chain.append(b"x", type="count/x", lawful=lawful)
+        return int(view.value) - 1
+
+    looks: list[Callable[[], object]] = [
+        lambda: view.value,
+        lambda: view.state,
+        lambda: view.state_of(None),
+        lambda: view.value_of(None),
+        lambda: view.look(None, lambda value: value),
+        lambda: len(view.entries(None)),
+        lambda: chain.view("count/").value,
+        lambda: chain.use(counting()).value,
+        lambda: written(False),
+        lambda: written(True),
+    ]
+    count = 0
+    for look in looks:
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "arrived", refuse)
+            block = chain.append(b"x", type="count/x")
+            for read in looks[:6]:
+                with pytest.raises(StorageError):
+                    read()
+            with pytest.raises(StorageError):
+                chain.standing(block.id)
+            with pytest.raises(StorageError):
+                chain.append(b"x", type="count/x", lawful=True)
+        count += 1
+        assert look() == count
+        count = len(chain)
+    assert view.value == count
     with monkeypatch.context() as patch:
+        patch.setattr(View, "resolved", refuse)
+        with pytest.raises(StorageError):
+            chain.judging.resolved(BlockId.of(b"another chain"))
+    chain.judging.resolved(BlockId.of(b"another chain"))
+    assert view.value == count
 
-        def refuse(*_: object) -> None:
-            raise StorageError("the disk is full")
 
-        patch.setattr(View, "arrived", refuse)
-        chain.append(b"x", type="count/x")
-    chain.append(b"x", type="count/x")
-    assert view.value == chain.view("count/").value == 3
+@pytest.mark.parametrize("how", ["closed", "deleted"])
+def test_a_view_ends_with_its_chain(how: str, hub: MemoryHub) -> None:
+    """C52: it does not go on answering from memory."""
+    with Node.in_memory(hub, layers=[counting()]) as node:
+        chain = node.create_chain("notes")
+        view = chain.view("count/")
+        assert view.value == 0
+        if how == "deleted":
+            node.delete_chain(chain)
+        else:
+            node.close()
+        looks: tuple[Callable[[], object], ...] = (
+            lambda: view.value,
+            lambda: view.state,
+            lambda: view.state_of(None),
+            lambda: view.value_of(None),
+            lambda: view.look(None, lambda value: value),
+            lambda: view.entries(None),
+        )
+        for look in looks:
+            with pytest.raises(ClosedError):
+                look()
 
 
 def test_parents_by_request(chain: Chain) -> None:

@@ -10,8 +10,13 @@ from functools import partial
 import pytest
 
 from tests.suites.nodes import WITHIN_S, assert_sound, join, until, until_same
-from walytis_core import Block, Chain, Cid, InvalidInputError, Limits, Node, UnavailableError
+from walytis_core import Block, Chain, Cid, Ed25519Signer, InvalidInputError, Limits, Node, UnavailableError
+from walytis_core.block import Content, Place, create, draft
+from walytis_core.cid import DAG_PB_PREFIX, RAW_PREFIX
+from walytis_core.events import Came
+from walytis_core.messages import Why
 from walytis_core.network import MemoryHub
+from walytis_core.screening import screen
 
 LEAF = Limits.leaf_bytes
 
@@ -122,6 +127,38 @@ def test_dropping_one_of_two_with_the_same_content(chain: Chain) -> None:
         chain.append_many([payload, "text"])  # type: ignore[list-item]
     assert chain.has_content(block)
     assert block.payload == payload
+
+
+LEAF_OF_ABC = Cid.of(b"abc", RAW_PREFIX)
+NO_NODE = b"no node at all"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Content(LEAF_OF_ABC, 10**9),
+        Content(Cid.of(b"zz", DAG_PB_PREFIX), 5),
+        Content(Cid.of(NO_NODE, DAG_PB_PREFIX), 600_000),
+    ],
+    ids=["a leaf too long", "a node too short", "a node of no form"],
+)
+def test_content_that_cannot_exist(chain: Chain, form: Content) -> None:
+    """C50: whatever its author says of it, a reader is told that it is not to be had, at once, and others are dropped."""
+    good = chain.append(random.Random(5).randbytes(300_000))
+    chain.tables.put_side(Cid.of(NO_NODE, DAG_PB_PREFIX), NO_NODE)
+    place = Place(chain.id, 0, chain.id, (good.id,), good.height + 1)
+    written = create(Ed25519Signer(bytes(32)), place, draft(b"")._replace(body=form), 0)
+    chain.engine.handle(Came("peer", Why.PULLED, screen([written.encoded], chain.engine.known)))
+    block = chain.block(written.id)
+    assert not chain.has_content(block)
+    for read in (lambda: block.payload, lambda: block.open().read(), lambda: chain.fetch(block).result(WITHIN_S)):
+        with pytest.raises(UnavailableError, match="cannot exist") as caught:
+            read()
+        assert "author" in caught.value.hint
+    chain.drop_content(block, good, block)
+    assert not chain.has_content(good)
+    assert not chain.has_content(block)
+    assert_sound(chain)
 
 
 def test_nobody_has_it(node: Node, chain: Chain) -> None:

@@ -111,7 +111,7 @@ class Play:
     def shown(view: View) -> list[bytes]:
         """The objects that a view shows."""
         keys = list(view.keys())
-        return sorted(key for key in keys if isinstance(key, bytes) and view.state_of(key))
+        return sorted(key for key in keys if isinstance(key, bytes) and view.state_of(key)[0])
 
     def changed(self, name: str, change: Change) -> None:
         view = self.view(name)

@@ -14,7 +14,23 @@ from frontends.failures import FailedError
 from frontends.verbs import VERBS
 from mutability import ANYONE, AUTHOR, EDITED, Change, Mutable, Rule, Version
 from mutability.payloads import encode
-from walytis_core import BlockId, Chain, DeletedError, InvalidInputError, Node, NotFoundError, Obeyed
+from walytis_core import (
+    BlockId,
+    Chain,
+    Cid,
+    DeletedError,
+    Ed25519Signer,
+    InvalidInputError,
+    Node,
+    NotFoundError,
+    Obeyed,
+    UnavailableError,
+)
+from walytis_core.block import Content, Place, create, draft
+from walytis_core.cid import RAW_PREFIX
+from walytis_core.events import Came
+from walytis_core.messages import Why
+from walytis_core.screening import screen
 
 
 @dataclass
@@ -214,3 +230,39 @@ def test_a_chain_is_made_with_the_rule_of_its_objects(who, rule):
         assert Mutable(node.chain("notes")).rule is rule
         with pytest.raises(FailedError):
             list(perform(VERBS, "create", call, {"name": "other", "objects": "nobody"}))
+
+
+def test_content_that_cannot_exist_is_shown_as_not_held(desk):
+    """M10: whatever an author says of the content of a version, the others are listed, and nobody is waited for."""
+    desk.chain = desk.node.create_chain("anyone", data=ANYONE.data)
+    made = desk.create(b"milk", droppable=True)
+    origin = desk.chain.block(made["id"])
+    change = Change(EDITED, "text/plain", origin.id, (origin.id,))
+    body = Content(Cid.of(b"abc", RAW_PREFIX), 10**9)
+    place = Place(desk.chain.id, 0, desk.chain.id, (origin.id,), origin.height + 1)
+    written = draft(b"", type=EDITED, ext=encode(change))._replace(body=body)
+    bad = create(Ed25519Signer(bytes(32)), place, written, 0)
+    desk.chain.engine.handle(Came("peer", Why.PULLED, screen([bad.encoded], desk.chain.engine.known)))
+    (listed,) = desk.all("list")
+    shown = desk.one("show", object=made["object"])
+    assert (shown["id"], shown["held"], listed["id"]) == (str(bad.id), False, str(bad.id))
+    assert [one["id"] for one in desk.all("history", object=made["object"])] == [made["id"], str(bad.id)]
+    call = Call(desk.node, stays_online=False, content=io.BytesIO(b""))
+    with pytest.raises(UnavailableError, match="cannot exist"):
+        list(perform(VERBS, "content", call, {"chain": desk.chain.name, "block": str(bad.id), "timeout": 1000.0}))
+    assert desk.one("delete", object=made["object"], drop=True)["dropped"]
+    assert not desk.chain.has_content(origin)
+
+
+def test_an_object_that_goes_while_it_is_listed_is_passed_over(desk, monkeypatch):
+    """M10: a late block may take from an object what made it one; the others are listed all the same."""
+    gone, *others = [desk.create(b"%d" % number)["object"] for number in range(3)]
+    heads = Mutable.heads
+
+    def without(objects, id):
+        if str(id) == gone:
+            raise NotFoundError("there is no such object here")
+        return heads(objects, id)
+
+    monkeypatch.setattr(Mutable, "heads", without)
+    assert [one["object"] for one in desk.all("list")] == others

@@ -140,12 +140,12 @@ def test_topics_that_are_none(objects):
 
 
 def test_references(objects):
-    """M01: an object by its id, by that as text, by any version; not by the id of another version."""
+    """M01: an object by its id, by any version, or by a version's id."""
     note = objects.create("1")
     edit = objects.edit(note, "2")
-    for ref in (note.object, str(note.object), note, edit, bytes(note.object)):
+    for ref in (note.object, str(note.object), note, edit, bytes(note.object), edit.id, str(edit.id)):
         assert objects.get(ref).id == edit.id
-    for ref in (edit.id, str(edit.id), objects.chain.id, some_id(1), BlockId(b"short"), b"", "bafy" + "a" * 55):
+    for ref in (objects.chain.id, some_id(1), BlockId(b"short"), b"", "bafy" + "a" * 55):
         with pytest.raises((NotFoundError, InvalidInputError)):
             objects.get(ref)
     for text in ("", "nonsense", "bafy", str(note.object)[:-1], str(note.object).upper()):
@@ -252,7 +252,7 @@ def test_a_drop_that_is_not_allowed_drops_nothing(node):
 
 @pytest.mark.parametrize("count", [2, MAX_REPLACED, MAX_REPLACED + 1, 3 * MAX_REPLACED, 100])
 def test_merging_many(objects, count):
-    """M05: however many there are, one merge replaces them all; the content on the way is the current one's."""
+    """M05: however many there are, one merge replaces them all, and the first block of it has the content."""
     note = objects.create("0")
     made = [beside(objects, note, number + 1, b"%d" % number) for number in range(count)]
     current = objects.get(note)
@@ -266,7 +266,7 @@ def test_merging_many(objects, count):
     assert not objects.conflicts(note)
     assert {one.id for one in made} <= set(ids(objects, note))
     on_the_way = [one for one in objects.history(note) if isinstance(one, Version) and one.change.kind == RESTORED]
-    assert {one.content for one in on_the_way} <= {current.content}
+    assert {one.content for one in on_the_way} <= {b"all"}
 
 
 @pytest.mark.parametrize("count", [2, MAX_REPLACED + 5])
@@ -425,3 +425,63 @@ def test_objects_of_a_node_that_joins_late(tmp_path: Path):
         copy = Mutable(join(other, objects.chain))
         assert ids(copy, note) == ids(objects, note)
         assert copy.get(note).content == b"49"
+
+
+# --- what was read, and what has come since ------------------------------------------------------------------------------
+
+
+def test_an_edit_of_what_was_read_conflicts_with_what_has_come_since(objects):
+    """M05: no update is lost: who says what they read replaces just that."""
+    note = objects.create("1")
+    seen = objects.get(note)
+    theirs = objects.edit(note, "2")
+    mine = objects.edit(note, "3", replaces=[seen.id, seen.id])
+    assert mine.change.replaces == (seen.id,)
+    assert objects.get(note).id == mine.id
+    assert [one.id for one in objects.conflicts(note)] == [theirs.id]
+    objects.merge(note, "4", replaces=[mine.id])
+    assert [one.id for one in objects.conflicts(note)] == [theirs.id]
+    with pytest.raises(NotFoundError):
+        objects.edit(note, "5", replaces=[objects.create("another").id])
+    with pytest.raises(NotAllowedError):
+        objects.edit(note, "5", replaces=[objects.create("another").id], media_type="text/plain")
+    objects.delete(note)
+    assert objects.get(objects.edit(note, "6", replaces=[theirs.id])).content == b"6"
+
+
+def test_a_refused_merge_of_many_leaves_all_of_them(objects):
+    """M05: what can fail comes first, so that no conflict is gathered away without its merge."""
+    note = objects.create("0")
+    made = [beside(objects, note, number + 1, b"%d" % number) for number in range(MAX_REPLACED + 5)]
+    blocks = len(objects.chain)
+    for content, media_type in (("x", "no media type"), (object(), "text/plain"), ("\ud800", "text/plain")):
+        with pytest.raises((InvalidInputError, UnicodeEncodeError)):
+            objects.merge(note, content, media_type=media_type)
+    assert len(objects.chain) == blocks
+    assert len(objects.conflicts(note)) == len(made) - 1
+    assert objects.merge(note, "all").content == b"all"
+    assert objects.conflicts(note) == []
+
+
+def test_what_could_be_dropped_once_always_can(objects):
+    """M09: an edit that stands in its block, by whomever, does not make the next ones stand there for ever."""
+    note = objects.create("1", droppable=True)
+    beside(objects, note, 1, b"2")
+    assert objects.edit(note, "3").block.content is not None
+    objects.restore(note, note)
+    assert objects.edit(note, "4").block.content is not None
+
+
+def test_nobody_aims_a_drop_at_other_content(node):
+    """M09: a void version that names the content of another object does not have it dropped."""
+    objects = Mutable(node.create_chain("own", readers="everyone"), AUTHOR)
+    kept = objects.create("kept", droppable=True)
+    note = objects.create("to go", droppable=True)
+    stranger = Ed25519Signer(bytes([9]) * 32)
+    change = Change(EDITED, "text/plain", note.object, (note.id,))
+    place = Place(objects.chain.id, 0, objects.chain.id, (note.id,), note.block.height + 1)
+    aimed = create(stranger, place, draft(kept.block.body, type=EDITED, ext=encode(change)), 0)
+    objects.chain.engine.handle(Came("peer", Why.PULLED, screen([aimed.encoded], objects.chain.engine.known)))
+    assert len(list(objects.history(note, void=True))) == 2
+    objects.delete(note, drop=True)
+    assert objects.get(kept).content == b"kept"

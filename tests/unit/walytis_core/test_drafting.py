@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from walytis_core import InvalidInputError, Limits, Node
+from walytis_core import Block, InvalidInputError, Limits, Node, NotAllowedError, content
 
 
 class Short(io.RawIOBase):
@@ -88,3 +88,99 @@ def test_a_negative_limit_is_refused_at_once(chain):
     with pytest.raises(InvalidInputError):
         chain.blocks(limit=-1)
     assert list(chain.blocks(limit=0)) == []
+
+
+LONG = bytes(600_000)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+@pytest.mark.parametrize("is_other_refused", [False, True])
+def test_a_failed_append_takes_no_content_from_another(chain, monkeypatch, is_refused, is_other_refused):
+    """C50: of two appends of the same bytes at once, what one needs stays, whichever is refused; what none needs goes."""
+    append = chain.engine.append
+    refusals = [is_other_refused, is_refused]  # the other comes while this one waits, and ends before it
+
+    def other() -> None:
+        if is_other_refused:
+            with pytest.raises(NotAllowedError):
+                chain.append(LONG)
+        else:
+            chain.append(LONG)
+
+    def judged(*asked):
+        if not begun:
+            begun.append(True)
+            other()
+        if refusals.pop(0):
+            raise NotAllowedError("no")
+        return append(*asked)
+
+    begun: list[bool] = []
+    monkeypatch.setattr(chain.engine, "append", judged)
+    if is_refused:
+        with pytest.raises(NotAllowedError):
+            chain.append(LONG)
+    else:
+        chain.append(LONG)
+    blocks = list(chain.blocks())
+    assert len(blocks) == 2 - is_refused - is_other_refused
+    assert all(block.payload == LONG for block in blocks)
+    assert bool(chain.tables.has_side([_link(LONG)])) == bool(blocks)
+
+
+def test_one_that_found_the_content_there_fails_last(chain, monkeypatch):
+    """C50: the first append is refused while the second, which met what the first had put, is still being drafted."""
+    append = chain.engine.append
+
+    def refusing(drafts, author, check=None):
+        monkeypatch.setattr(chain.engine, "append", append)
+        second.start()
+        assert met.wait(30.0)
+        raise NotAllowedError("no")
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            part = super().read(size)
+            if not part:
+                met.set()
+                assert over.wait(30.0)
+            return part
+
+    met, over, made = threading.Event(), threading.Event(), list[Block]()
+    second = threading.Thread(target=lambda: made.append(chain.append(Slow(LONG))))
+    monkeypatch.setattr(chain.engine, "append", refusing)
+    with pytest.raises(NotAllowedError):
+        chain.append(LONG)
+    over.set()
+    second.join(30.0)
+    assert made[0].payload == LONG
+    assert chain.has_content(made[0])
+
+
+def test_an_append_that_is_cut_off_keeps_its_content(chain, monkeypatch):
+    """C50: its block may be written yet, by whoever appends for all who wait."""
+
+    def cut_off(drafts, author, check=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain.engine, "append", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        chain.append(LONG)
+    assert chain.tables.has_side([_link(LONG)])
+
+
+def _link(data: bytes):
+    return content.build(io.BytesIO(data), lambda _cid, _data: None).link
+
+
+def test_parents_are_any_ids(chain):
+    """C20: an iterator, too; what holds no ids is refused before anything is written."""
+    first = chain.append(b"1")
+    second = chain.append(b"2", parents=iter([first.id]))
+    assert first.id in second.ancestors_named
+    for wrong in (None, 5, "text", [None], [str(first.id)], [b"x"], [[first.id]], first.id):
+        with pytest.raises(InvalidInputError):
+            chain.append(LONG, parents=wrong)
+    with pytest.raises(InvalidInputError):
+        chain.append(b"3", parents=iter(lambda: first.id, None))  # without end
+    assert len(chain) == 2

@@ -31,9 +31,10 @@ from walytis_core.cid import RAW_PREFIX, BlockId, Cid
 from walytis_core.errors import LocalError, NotFoundError
 from walytis_core.fold import kept
 from walytis_core.layer import Layer
+from walytis_core.past import Past
 from walytis_core.policy import Policy, create_genesis
 from walytis_core.signer import Ed25519Signer
-from walytis_core.standing import OBEYED, Void, Wait
+from walytis_core.standing import OBEYED, Standing, Void, Wait
 from walytis_core.store.memory import MemoryChain, MemoryStore
 from walytis_core.store.port import Commit, Query, Row
 from walytis_core.store.sqlite import SqliteStore
@@ -614,8 +615,31 @@ def test_nothing_is_checked_again_for_a_chain_that_nothing_waits_for():
     world.counts.clear()
     world.view.resolved(BlockId.of(b"a third chain"))
     assert world.counts.checks == []
-    world.view.resolved(other.id)
-    assert len(world.counts.checks) == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_nothing_is_checked_again_before_the_other_chain_holds_what_it_waits_for(restart):
+    """C52: blocks of another chain cost those that wait for later ones neither a read nor a check."""
+    other, head = elsewhere()
+    later = create(SIGNERS[1], Place(other.id, 2, head.id, (), 2), draft(b""), 0)
+    world = World()
+    world.others[other.id] = other
+    first, second = world.make(GENESIS, WAIT + other.id + head.id), world.make(GENESIS, WAIT + other.id + later.id, 1)
+    world.take(first, second)
+    if restart:
+        world.view.save()
+        world.open()
+        world.view.arrived()
+        assert world.view.asks_others
+    world.counts.clear()
+    assert world.view.resolved(other.id) == ()
+    assert world.counts.checks == []
+    other.commit(Commit(blocks=[head]))
+    assert world.view.resolved(other.id) == (first.id,)
+    assert world.counts.checks == [first.id]
+    other.commit(Commit(blocks=[later]))
+    assert world.view.resolved(other.id) == (second.id,)
+    assert world.counts.checks == [first.id, second.id]
 
 
 # --- bad blocks, damage, versions --------------------------------------------------------------------------------
@@ -677,6 +701,86 @@ def test_a_block_that_was_damaged_when_it_came_is_taken_in_when_healed(restart):
     world.view.revised([line[20].id])
     assert world.counts.checks == [line[20].id]
     world.check()
+
+
+def strict(counts: Counts) -> Layer:
+    """The recorder, for which a block counts where all that it names does."""
+    plain = recorder()
+
+    def check(block: Block, past: Past) -> Standing:
+        counts.checks.append(block.id)
+        standings = [past.standing(id) for id in block.ancestors_named if id != GENESIS.id]
+        return next((standing for standing in standings if standing != OBEYED), OBEYED)
+
+    return Layer(PREFIX, check, plain.step, plain.finish, initial=[])
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_builds_on_a_block_that_was_healed_unnoticed_waits_for_it(restart):
+    """C24, C52: a healed block keeps its number, so its children may be found first: they are not void for good."""
+    counts = Counts()
+    world = World(layer=strict(counts))
+    parent = world.make()
+    child, late = world.line(2, parent)
+    world.store.lost.add(parent.id)
+    beside = world.make(GENESIS, PLAIN, 1)
+    world.take(parent, beside)
+    world.view.save()
+    world.store.lost.clear()
+    if restart:  # a program without the layer was told
+        world.store.commit(Commit(blocks=[child]))
+        world.open()
+        world.view.arrived()
+    else:
+        world.take(child)
+        assert world.view.standing(child.id) == Wait(GENESIS.id, (parent.id,))
+        assert world.view.revised([parent.id]) == (child.id,)
+    world.take(late)
+    for _ in range(2):
+        assert {id for id, _ in world.view.state} == {parent.id, beside.id, child.id, late.id}
+        assert [world.view.standing(one.id) for one in (parent, child, late)] == [OBEYED] * 3
+        world.view.save()
+        world.open()
+        world.view.arrived()
+
+
+def test_what_builds_on_a_block_that_is_lost_again_waits_for_it():
+    """C24, C52: the header may still be known, which is no verdict."""
+    counts = Counts()
+    world = World(layer=strict(counts))
+    parent = world.make()
+    child = world.make(parent)
+    world.store.lost.add(parent.id)
+    world.take(parent)
+    world.view._headers.note(parent)
+    world.take(child)
+    assert world.view.standing(child.id) == Wait(GENESIS.id, (parent.id,))
+    world.store.lost.clear()
+    assert world.view.revised([parent.id]) == (child.id,)
+    assert [id for id, _ in world.view.state] == [parent.id, child.id]
+
+
+def test_a_fork_that_hides_behind_a_damaged_block_is_found():
+    """C52: one block that was never counted, and one that left while nobody looked: the count is as it was."""
+    world = World()
+    line = world.line(6)
+    fork = world.make(line[1], b"fork", 1)
+    world.store.lost.add(line[3].id)
+    world.take(*line, fork)
+    world.view.save()
+    world.store.commit(Commit(unfold=[fork.id]))
+    world.open()
+    world.view.arrived()
+    assert world.view._folds.count + 1 == world.store.count
+    assert fork.id not in {id for id, _ in world.view.state}
+    world.store.lost.clear()
+    world.view.revised([line[3].id])
+    world.check(fork)
+    world.view.save()
+    world.open()
+    world.store.rows = 0
+    world.view.arrived()
+    assert world.store.rows == 0
 
 
 def test_a_new_version_of_the_layer_folds_from_nothing():
