@@ -4,8 +4,8 @@
     python examples/shared_todo.py ./bob walytis:...      joins it
     python examples/shared_todo.py ./bob                  goes on where it stopped, with what came meanwhile
 
-Type `add buy milk`, `done 1`, `rename 1 buy oat milk`, `remove 1`; end with Ctrl-D. When one is closed, change an entry on both
-sides: it is in conflict once they meet, and `merge` keeps both changes, of its name and of its mark.
+Type `add buy milk`, `done 1`, `rename 1 buy oat milk`, `remove 1`; end with Ctrl-D. Change an entry on both sides while one is
+closed: it is in conflict once they meet. `merge` keeps a new name and a new mark; of two new names, the current version's.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ def enter(node: Node, invitation: str | None) -> Chain:
 def show(todo: Documents) -> None:
     for number, item in enumerate(todo.objects.objects(), 1):
         entry, is_in_conflict = todo.get(item), bool(todo.objects.conflicts(item))
-        mark = "[x]" if entry["done"] else "[ ]"
-        print(number, mark, entry["what"], "(in conflict)" * is_in_conflict, flush=True)
+        print(number, "[x]" if entry["done"] else "[ ]", entry["what"], "(in conflict)" * is_in_conflict, flush=True)
 
 
-def obey(todo: Documents, verb: str = "", number: str = "", what: str = "") -> None:
-    items = list(todo.objects.objects())
-    changes: dict[str, dict[str, Any]] = {"done": {"done": True}, "rename": {"what": what}}
-    if verb == "add":
-        todo.create({"what": f"{number} {what}".strip(), "done": False})
+def obey(todo: Documents, verb: str = "", rest: str = "") -> None:
+    items = {str(number): item for number, item in enumerate(todo.objects.objects(), 1)}
+    number, _, what = rest.partition(" ")
+    changes: dict[str, dict[str, Any]] = {"done": {"done": True}, "rename": {"what": what.strip()}}
+    if verb == "add" and rest:
+        todo.create({"what": rest, "done": False})
     elif verb == "merge":
-        [todo.merge(item) for item in items if todo.objects.conflicts(item)]
-    elif verb in {"remove", *changes} and number in map(str, range(1, len(items) + 1)):
-        item = items[int(number) - 1]
+        [todo.merge(item) for item in items.values() if todo.objects.conflicts(item)]
+    elif number in items and (verb in {"done", "remove"} or (verb == "rename" and what)):
+        item = items[number]
         todo.edit(item, todo.get(item) | changes[verb]) if verb in changes else todo.objects.delete(item)
+    else:
+        print("Type: add WHAT, done NUMBER, rename NUMBER WHAT, remove NUMBER, merge", flush=True)
 
 
 if __name__ == "__main__":
@@ -53,6 +55,6 @@ if __name__ == "__main__":
             show(todo)
             todo.objects.follow(lambda _touched: show(todo))  # whenever something changed, here or elsewhere
             for line in sys.stdin:
-                obey(todo, *line.split(maxsplit=2))
+                obey(todo, *line.strip().split(maxsplit=1))
     except WalytisError as error:
         sys.exit(f"{error}\n{error.hint}")

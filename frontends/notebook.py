@@ -82,7 +82,7 @@ def show(history: Iterable[Version | Hole]) -> History:
     newest: deque[Version | Hole] = deque(maxlen=MAX_ROWS)
     heads: dict[BlockId, None] = {}  # in canonical order: the last one is the current version
     earlier = 0
-    for version in history if isinstance(history, Iterable) else [history]:
+    for version in history:
         if not isinstance(version, (Version, Hole)):
             raise InvalidInputError("that is no history of an object", hint="Give one: show(notes.history(note)).")
         earlier += len(newest) == MAX_ROWS

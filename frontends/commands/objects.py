@@ -245,9 +245,9 @@ def list_objects(
         elif last is None and not json:
             name = shlex.quote(chain)
             hint = f"No such objects: `walytis object create {name} TEXT` makes one, `walytis object list {name} --all` shows all."
-            if deleted is False and not everything:
+            if not (deleted or everything):
                 gone = answers(directory_of(data_dir), "object list", arguments | {"deleted": True, "limit": 1})
-                if next(gone, None) is not None:
+                if list(gone):
                     hint = f"All are deleted: `walytis object list {name} --deleted` shows them."
             _hint(hint, data_dir)
 

@@ -109,6 +109,29 @@ def test_a_merge_settles_conflicts(notes):
     assert walytis(notes, "object", "conflicts", "notes", milk).stdout == b"No conflicts.\n"
 
 
+def test_what_was_read_is_edited(notes):
+    """M05: an edit by someone who read an earlier version replaces nothing that has come since."""
+    milk = lines(notes, "object", "list", "notes", "--conflicts")[0]["object"]
+    read = [one["id"] for one in lines(notes, "object", "conflicts", "notes", milk)]
+    since = answer(notes, "object", "merge", "notes", milk, "milk, bread, jam")
+    mine = answer(notes, "object", "edit", "notes", milk, "mine", "--on", read[0], "--on", read[1][-8:])
+    assert sorted(mine["replaces"]) == sorted(read)
+    shown = lines(notes, "object", "conflicts", "notes", milk)
+    assert {one["id"] for one in shown} == {since["id"], mine["id"]}
+
+
+def test_what_is_deleted_says_how_it_comes_back(notes):
+    """M03: by the command that brings it back; and a list of none but deleted ones says so."""
+    for one in lines(notes, "object", "list", "notes"):
+        gone = walytis(notes, "object", "delete", "notes", one["object"][-8:]).stdout.decode()
+        assert f"`walytis object restore notes {one['object'][-8:]} --data-dir" in gone
+    said = walytis(notes, "object", "list", "notes").stdout.decode()
+    assert said.startswith("All are deleted: `walytis object list notes --deleted")
+    told = failure(notes, "object", "show", "notes", one["object"])
+    assert "`walytis object restore notes" in told["hint"]
+    assert walytis(notes, "object", "list", "notes", "--topic", "none").stdout.startswith(b"No such objects")
+
+
 def test_a_page_says_how_the_next_one_is_had(notes):
     ids = ends(notes)
     first = walytis(notes, "object", "list", "notes", "--all", "-n", "2").stdout.decode().splitlines()

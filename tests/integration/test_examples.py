@@ -14,7 +14,9 @@ from typing import IO
 
 import pytest
 
+from mutability import Documents, Mutable
 from tools.conformance import ROOT
+from walytis_core import Node
 
 EXAMPLES = ROOT / "examples"
 TESTED = {"terminal_chat.py", "shared_notes.py", "shared_todo.py", "in_a_notebook.py"}
@@ -152,6 +154,15 @@ def test_a_shared_to_do_list(tmp_path: Path) -> None:
             bob.say("remove 2")
             bob.say("add water the plants")
             alice.hear("2 [ ] water the plants")
+            for unknown in ("dance", "done 9", "rename 1", "add"):
+                alice.say(unknown)
+                assert "merge" in alice.hear("Type: ")
+    with Node.open(tmp_path / "alice") as node:
+        todo = Documents(Mutable(node.chains()[0]))
+        assert [todo.get(item) for item in todo.objects.objects()] == [
+            {"what": "buy oat milk", "done": True},
+            {"what": "water the plants", "done": False},
+        ]
 
 
 def test_the_shared_to_do_list_is_short() -> None:

@@ -113,6 +113,16 @@ class Play:
         keys = list(view.keys())
         return sorted(key for key in keys if isinstance(key, bytes) and view.state_of(key)[0])
 
+    @staticmethod
+    def history(view: View, object: bytes) -> list[BlockId]:
+        """The versions that count, read page by page."""
+        obeyed: list[BlockId] = []
+        at = None
+        while page := view.entries(object, at):
+            obeyed += [BlockId(at.id) for at, standing in page if standing == Obeyed()]
+            at = page[-1][0]
+        return obeyed
+
     def changed(self, name: str, change: Change) -> None:
         view = self.view(name)
         match change:
@@ -152,8 +162,7 @@ class Play:
             model, view = Model(members, folded, self.judge), self.view(name)
             for id in model.objects():
                 assert [head.id for head in heads_of(view.state_of(id))] == model.heads(id)
-                obeyed = [BlockId(at.id) for at, standing in view.entries(id) if standing == Obeyed()]
-                assert obeyed == model.history(id)[: len(obeyed)]
+                assert self.history(view, id) == model.history(id)
             assert set(self.shown(view)) == model.objects()
             states.append({id: view.state_of(id) for id in model.objects()})
         assert all(state == states[0] for state in states)

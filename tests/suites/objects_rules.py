@@ -120,7 +120,7 @@ class RulesSuite(Sides):
             assert (objects.get(note).content, objects.get(other).content) == (b"milk", b"other")
             assert [one.object for one in objects.objects(deleted=None)] == [note.object, other.object, gone.object]
             assert len(versions(objects, gone.object)) == 2
-            for block in (chat, bad[-1], void):
+            for block in (chat, bad[-1]):
                 with pytest.raises(NotFoundError):
                     objects.get(block.id)
         assert bob.edit(note, "tea").content == b"tea"

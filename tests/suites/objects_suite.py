@@ -54,11 +54,15 @@ class ObjectsSuite(RulesSuite):
 
     @pytest.mark.parametrize("count", [1, 2, pytest.param(100, marks=pytest.mark.slow)])
     def test_many_edits(self, open: Open, count: int) -> None:
-        """M02, M08: the last one counts, and the history has them all; the id does not change."""
+        """M02, M08: the last one counts, and the history has them all; the id does not change, and costs the same."""
         alice, bob = open()
         note = alice.create(b"0", media_type="text/markdown")
         for number in range(1, count + 1):
             assert alice.edit(note.object, b"%d" % number).object == note.object
+        said = [len(one.block.ext["mutability"]) for one in versions(alice, note.object)[1:]]
+        assert max(said) == min(said)
+        sizes = [len(one.block.encoded) for one in versions(alice, note.object)[1:]]
+        assert max(sizes) - min(sizes) <= 8, "numbers grow by some digits"
         meet(alice, bob)
         for objects in (alice, bob):
             assert objects.get(str(note.object)).content == b"%d" % count

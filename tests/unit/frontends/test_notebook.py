@@ -19,7 +19,7 @@ from frontends.notebook import MAX_DOTS, MAX_ROWS, History, show
 from mutability import EDITED, Change, Hole, Mutable, Version
 from mutability.payloads import encode
 from tools.conformance import ROOT
-from walytis_core import BlockId, Node
+from walytis_core import BlockId, InvalidInputError, Node
 
 HOSTILE = "</td><script>alert(1)</script><b onmouseover='x'>\x1b[31m\u202e\x00]]>&lt;"
 
@@ -164,6 +164,14 @@ def test_nothing_at_all_is_an_empty_table():
     page = show([])
     assert Page(page._repr_html_()).rows == [["version", "what", "by", "when", "replaces", "content"]]
     ET.fromstring(page._repr_svg_())
+
+
+def test_what_is_no_history_is_refused(notes):
+    made = notes.create("milk")
+    for other in (made, made.object):
+        with pytest.raises(InvalidInputError) as refused:
+            show(other)
+        assert "notes.history(note)" in refused.value.hint
 
 
 def test_a_notebook_is_not_needed():

@@ -64,6 +64,22 @@ def test_a_version_says_what_it_replaces_and_how_it_stands():
     assert object_lines.version_line(HOLE, Palette()).plain == "eeeeeeee [damaged here]"
 
 
+def test_how_an_object_begins_is_within_80_columns():
+    """However many topics it has."""
+    out = io.StringIO()
+    form = VERSION | {"excerpt": "milk, bread", "topics": ["t" * 100] * 5}
+    print_line(Console(file=out, width=80), object_lines.object_line(form, Palette()))
+    assert "milk, bread #ttt" in out.getvalue()
+
+
+def test_what_was_done_says_what_to_do_next():
+    gone = VERSION | {"kind": "deleted", "conflicts": 0}
+    assert "`walytis object restore notes bbbbbbbb` brings it back" in shown(object_lines.done_page(gone, "notes"))
+    assert "restore" not in shown(object_lines.done_page(gone | {"dropped": True}, "notes"))
+    left = shown(object_lines.done_page(VERSION | {"excerpt": "x", "left": ["f" * 59]}, "notes"), 200)
+    assert "in conflict still: ffffffff\n" in left
+
+
 def test_what_is_said_about_a_version_never_looks_like_its_content():
     """An author who writes `deleted` deletes nothing."""
     by_its_author = object_lines.version_line(VERSION | {"excerpt": "[deleted]"}, Palette())

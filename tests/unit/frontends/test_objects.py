@@ -12,7 +12,7 @@ import pytest
 from frontends.calls import Call, perform
 from frontends.failures import FailedError
 from frontends.verbs import VERBS
-from mutability import ANYONE, AUTHOR, EDITED, Change, Mutable, Rule, Version
+from mutability import ANYONE, AUTHOR, DELETED, EDITED, Change, Mutable, Rule, Version
 from mutability.payloads import encode
 from walytis_core import (
     BlockId,
@@ -22,6 +22,7 @@ from walytis_core import (
     Ed25519Signer,
     InvalidInputError,
     Node,
+    NotAllowedError,
     NotFoundError,
     Obeyed,
     UnavailableError,
@@ -116,6 +117,37 @@ def test_a_deleted_object_shows_what_conflicts_with_its_deletion(desk):
     assert side in marks
 
 
+def test_what_is_deleted_says_what_to_do_next(desk):
+    """M03: by commands, and what conflicts with the deletion is named."""
+    made = desk.create(b"milk")
+    short = made["object"][-8:]
+    side = desk.beside(made, b"milk, jam")
+    desk.one("delete", object=made["object"])
+    for verb in ("show", "edit", "merge", "delete"):
+        with pytest.raises(DeletedError) as failed:
+            desk.one(verb, object=made["object"])
+        assert f"`walytis object restore notes {short}`" in failed.value.hint
+        assert "conflicts" not in failed.value.hint
+    gone = Change(DELETED, False, BlockId.parse(made["object"]), (BlockId.parse(side),))
+    desk.chain.append(b"", type=DELETED, ext=encode(gone), parents=(BlockId.parse(side),))
+    with pytest.raises(DeletedError) as failed:
+        desk.one("show", object=made["object"])
+    assert f"`walytis object conflicts notes {short}`" in failed.value.hint
+    desk.one("delete", object=desk.create(b"without conflicts")["object"])
+    desk.create(b"neither deleted nor in conflict")
+    for deleted in (False, None, True):
+        assert [one["object"] for one in desk.all("list", conflicts=True, deleted=deleted)] == [made["object"]]
+
+
+def test_a_refused_drop_says_how_content_is_made_that_can_go(desk):
+    """M09."""
+    made = desk.create(b"milk")
+    with pytest.raises(NotAllowedError) as failed:
+        desk.one("delete", object=made["object"], drop=True)
+    assert "`walytis object create --droppable`" in failed.value.hint
+    assert desk.one("show", object=made["object"])["payload"] == "milk"
+
+
 def test_documents_are_merged_field_by_field(desk):
     json = "application/json"
     made = desk.create(b'{"what": "call", "done": false, "when": "today"}', json)
@@ -127,6 +159,49 @@ def test_documents_are_merged_field_by_field(desk):
     with pytest.raises(FailedError) as failed:
         desk.one("merge-fields", object=made["object"])
     assert "no conflicts" in str(failed.value)
+
+
+def test_what_claims_to_be_a_document_and_is_none_stays_in_conflict(desk):
+    """M05: what a merge by fields leaves out is named, and lost never."""
+    json = "application/json"
+    made = desk.create(b'{"what": "call", "done": false}', json)
+    one = desk.beside(made, b'{"what": "call", "done": true}', media_type=json)
+    other = desk.beside(made, b'{"what": "write", "done": false}', media_type=json)
+    odd = desk.beside(made, b"no JSON", media_type=json)
+    merged = desk.one("merge-fields", object=made["object"])
+    assert set(merged["replaces"]) == {one, other}
+    assert (merged["left"], merged["conflicts"]) == ([odd], 1)
+    none = desk.create(b"this neither", json)
+    desk.beside(none, b"nor this", media_type=json)
+    desk.beside(none, b"nor that", media_type=json)
+    with pytest.raises(InvalidInputError) as failed:
+        desk.one("merge-fields", object=none["object"])
+    assert "--file" in failed.value.hint
+
+
+def test_a_deletion_and_a_document_are_merged(desk):
+    json = "application/json"
+    made = desk.create(b'{"done": false}', json)
+    side = desk.beside(made, b'{"done": true}', media_type=json)
+    gone = Change(DELETED, False, BlockId.parse(made["object"]), (BlockId.parse(made["id"]),))
+    filler = desk.chain.append(b"so that the deletion is current")
+    desk.chain.append(b"", type=DELETED, ext=encode(gone), parents=(BlockId.parse(made["id"]), filler.id))
+    merged = desk.one("merge-fields", object=made["object"])
+    assert side in merged["replaces"]
+    assert (merged["payload"], merged["conflicts"]) == ('{"done": true}', 0)
+
+
+def test_what_was_read_is_edited_and_what_has_come_since_is_in_conflict(desk):
+    """M05: no edit is lost because somebody else's came between reading and writing."""
+    made = desk.create(b"milk")
+    since = desk.one("edit", b"milk, jam", object=made["object"])
+    mine = desk.one("edit", b"milk, bread", object=made["object"], on=[made["id"][-8:]])
+    assert (mine["replaces"], mine["conflicts"]) == ([made["id"]], 1)
+    assert {one["id"] for one in desk.all("conflicts", object=made["object"])} == {since["id"], mine["id"]}
+    both = desk.one("edit", b"all", object=made["object"], on=[since["id"][-8:], mine["id"]])
+    assert (set(both["replaces"]), both["conflicts"]) == ({since["id"], mine["id"]}, 0)
+    with pytest.raises(FailedError):
+        desk.one("edit", b"x", object=made["object"], on=["zzzzzzzz"])
 
 
 def test_what_is_no_document_is_never_merged_by_itself(desk):
@@ -205,9 +280,10 @@ def test_droppable_content_reads_as_any_other_until_it_is_dropped(desk):
 @pytest.mark.parametrize("verb", ["edit", "show", "history", "conflicts", "merge", "merge-fields", "delete", "restore"])
 def test_an_object_that_is_none_is_told_so(desk, verb):
     block = str(desk.chain.append(b"a block, and no object").id)
-    with pytest.raises((FailedError, NotFoundError)) as failed:
+    with pytest.raises(NotFoundError) as unknown:
         desk.all(verb, object=block)
-    assert FailedError.of(failed.value).exit_code == 3
+    assert FailedError.of(unknown.value).exit_code == 3
+    assert "`walytis object list notes --all`" in unknown.value.hint
     with pytest.raises(FailedError) as failed:
         desk.all(verb, object="zzzzzzzz")
     assert "`walytis object list notes --all`" in failed.value.hint
@@ -218,8 +294,9 @@ def test_a_rule_that_is_not_known_here_is_refused(desk, verb):
     """M06: a chain with a rule of its own is for the app that has it."""
     own = Rule("keep/1", lambda _change, _author, _past: Obeyed())
     desk.chain = desk.node.create_chain("other", data=own.data)
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match="keep/1") as failed:
         desk.all(verb, **({"media_type": "text/plain"} if verb == "create" else {}))
+    assert "the program that made this chain" in failed.value.hint
 
 
 @pytest.mark.parametrize(("who", "rule"), [(None, AUTHOR), ("author", AUTHOR), ("anyone", ANYONE)])
