@@ -64,9 +64,9 @@ def edit(bench: Bench) -> Iterable[Row]:
 
 
 def fold(bench: Bench) -> Iterable[Row]:
-    """Folding chains of three shapes from nothing; memory, opening and reading where objects are many; late blocks."""
+    """Folding chains of four shapes from nothing; memory, opening and reading where objects are many; late blocks."""
     versions = bench.count(100_000, 300)
-    for objects in (versions, versions // 100, 1):
+    for objects in (versions, versions // 10, versions // 100, 1):
         folder = bench.folder(f"objects-{objects}")
         ids = fill(folder, objects, versions // objects)
         with child(folding, str(folder)) as other:
@@ -83,7 +83,7 @@ def fold(bench: Bench) -> Iterable[Row]:
         if objects == versions:
             yield under("  current version of one of them, at random, p50", quantile(times, 0.5), "ms", 1)
             yield under("    p99", quantile(times, 0.99), "ms", 1)
-        elif objects > 1:
+        elif objects == versions // 100:
             yield from _late(bench, folder, ids)
 
 

@@ -53,7 +53,7 @@ class Cid(bytes):
     @classmethod
     def read(cls, value: bytes | str) -> Cid:
         """A CID given as itself, or as text. Raises `InvalidInputError`."""
-        if isinstance(value, bytes) and len(value) == CID_BYTES:
+        if isinstance(value, bytes):
             return cls(value)
         if not isinstance(value, str):
             raise InvalidInputError("an id is 36 bytes, or its text")

@@ -215,6 +215,7 @@ def test_it_is_said_what_is_there_and_what_is_not() -> None:
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_named", [True, False])
 def test_wants_are_taken_back(is_named: bool) -> None:
     """C44: when a fetch is given up, or another peer gave the block."""

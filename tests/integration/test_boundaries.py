@@ -139,6 +139,7 @@ def test_a_bug_that_a_peer_finds_in_an_opening(
     assert_goes_on(node, hub, chain)
 
 
+@pytest.mark.slow
 def test_a_bug_in_dialling_one_peer(hub: MemoryHub, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """C37: a redial that fails in a way nobody thought of is tried again later, like any other."""
     chain = node.create_chain("open", readers="everyone")

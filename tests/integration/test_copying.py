@@ -147,6 +147,7 @@ def test_long_content_goes_with_its_block(tmp_path: Path) -> None:
         until(lambda: daemon.pinned.keys() == {chain.id, own.id})
 
 
+@pytest.mark.slow
 def test_content_that_no_daemon_can_read_is_left_out(tmp_path: Path) -> None:
     """C36: a writer links to bytes that are no node: its block and all others are copied; likewise when they are fetched later."""
     hub, daemon = MemoryHub(), Daemon()
@@ -167,6 +168,7 @@ def test_content_that_no_daemon_can_read_is_left_out(tmp_path: Path) -> None:
         assert daemon.blocks.keys() == all_of(bob, chain.id)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_was_away_gets_all(tmp_path: Path) -> None:
     """C37: what was written meanwhile; nothing twice where it remembers, all where it is a new one."""
     hub, daemon = MemoryHub(), Daemon()
@@ -235,6 +237,7 @@ class Breaking(Daemon):
         self.look()
 
 
+@pytest.mark.slow
 def test_a_long_chain_keeps_no_other_waiting(tmp_path: Path) -> None:
     """C38, C44: all blocks are there before the first page of pins is through; `status` says when all is done."""
     hub, daemon = MemoryHub(), Slow()
@@ -362,6 +365,7 @@ def test_what_comes_by_other_ways(tmp_path: Path) -> None:
         until(lambda: block.id in daemon.blocks)  # alice gave it again
 
 
+@pytest.mark.slow
 def test_a_chain_that_the_daemon_does_not_take_holds_up_no_other(tmp_path: Path) -> None:
     """C38: the others are put and pinned, and pins of deleted ones go, however long the one fails."""
     hub, daemon = MemoryHub(), Picky()
@@ -387,6 +391,7 @@ class Picky(Daemon):
         await super().put(blocks)
 
 
+@pytest.mark.slow
 def test_what_was_cleared_away_before_it_was_pinned(tmp_path: Path) -> None:
     """C44: `repo gc` between the two: it is put again, for a daemon looks everywhere for what it is to pin and does not hold."""
     hub, daemon = MemoryHub(), Slow()

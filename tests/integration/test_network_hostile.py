@@ -183,6 +183,7 @@ async def use(network: Libp2pNetwork) -> None:
         await trio.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_hostile_leaves_the_adapter(seed: int) -> None:
     """C36: a peer that answers and sends garbage at every layer ends neither the network nor its users' tasks."""

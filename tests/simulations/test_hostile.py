@@ -134,6 +134,7 @@ def branches_on_both_sides() -> Simulation:
     return sim
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [
     large_branch, branches_that_lean_on_each_other, partial(long_branch, 0),
     pytest.param(branches_on_both_sides, marks=pytest.mark.slow),

@@ -371,6 +371,7 @@ def test_pieces_name_all_that_may_be_dropped(monkeypatch: pytest.MonkeyPatch) ->
     assert [piece.cid for piece in pieces(content, nothing)] == [content.link]
 
 
+@pytest.mark.slow
 def test_a_file_that_repeats_itself_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """C36: half a million leaves, all one, in thirteen pieces: what looks for missing ones, or drops it, takes no long."""
     small(monkeypatch)
