@@ -240,7 +240,7 @@ def test_a_late_block_that_fails_leaves_no_trace():
 
 
 def test_a_late_block_whose_bytes_are_lost():
-    """C52, C60: waits for its bytes, and is in the state when they are healed."""
+    """C52: waits for its bytes, and is in the state when they are healed."""
     line = Line()
     late = line.late(1)
     line.store.commit(Commit(blocks=[late]))
