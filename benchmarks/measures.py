@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks import appending, holding, idle, ingesting, joining, kubo, live, objects, simulated
+from benchmarks import (
+    appending,
+    holding,
+    identities,
+    idle,
+    ingesting,
+    joining,
+    kubo,
+    live,
+    objects,
+    sessions,
+    simulated,
+)
 from benchmarks.table import Measure
 
 MEASURES: Final[Mapping[str, Measure]] = {
@@ -23,6 +35,13 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "memory": holding.memory,
     "objects-edit": objects.edit,
     "objects-fold": objects.fold,
+    "identities-device": identities.device,
+    "identities-renewal": identities.renewal,
+    "identities-fold": identities.fold,
+    "identities-check": identities.check,
+    "identities-records": identities.records,
+    "identities-sessions": sessions.sessions,
+    "identities-keystore": identities.keystore,
     "idle": idle.idle,
     "simulated": simulated.network,
 }

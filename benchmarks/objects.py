@@ -23,7 +23,7 @@ from benchmarks.peers import Child, child, forget_peak, memory_mb, peak_mb
 from benchmarks.table import ROUNDS, Bench, Row, shown, under
 from mutability import ANYONE, Mutable
 from mutability.payloads import CREATED, EDITED, Change, encode
-from mutability.state import State, layer_of
+from mutability.state import State, layer_of, step
 from walytis_core import Block, BlockId, Node
 from walytis_core.block import Draft, Place, create, draft
 from walytis_core.events import Came
@@ -158,7 +158,7 @@ def receiver(asker: Child, folder: str, ids: Sequence[BlockId]) -> None:
 
     def counted(state: State, block: Block) -> Any:
         steps[-1] += 1
-        return layer.step(state, block)
+        return step(state, block)
 
     times = []
     with _node(Path(folder)) as node:

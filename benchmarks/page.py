@@ -36,6 +36,11 @@ _HOW: Final = """\
   made, no block is fetched, no signature checked. Objects are edited in turn there, which is the worst order for what is kept in memory.
   A current version is read by its object's id, each once, by a node just opened; the system's own cache of files is warm. A late version
   names the first version of its object alone, and is taken as from a peer, signature and disk included, until it is among the conflicts.
+- **Identities**: the long chain is that of five devices that take turns adding a sixth (it asks, is added, joins), renewing, removing it, and renewing
+  again, with the keys of the hybrid suite; "signatures checked" takes every key and signature as good, as a node does that has judged them. The
+  ceiling of signing and verifying is PyNaCl, with `cryptography` for ML-DSA-65, called in turns with ours over as many bytes as a record covers; the
+  median of each counts. A session counts from `dial` to the closed connection; bulk counts until the other end says that it has all of it, and its ceiling
+  is a plain stream between the same two nodes.
 - Blocks have a payload of 100 bytes and one topic. Everything that is stored is stored durably (`synchronous=FULL`).
 - Network figures are between two processes on loopback, through the embedded libp2p. A block has arrived when the reader's feed gives it to
   the app; latency counts from the call of `append`, its disk sync included.

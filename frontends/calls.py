@@ -17,6 +17,7 @@ from frontends.failures import FailedError
 from frontends.forms import Form
 
 if TYPE_CHECKING:
+    from identities import Identities
     from walytis_core import Node
 
 Verb = Callable[..., "Form | Iterator[Form]"]
@@ -29,15 +30,31 @@ class Call:
         node: The open node.
         stays_online: Whether the node goes on serving peers after this call.
         content: The bytes that came with the call.
+        identities: The identities of the node, at work; None for verbs that need none.
     """
 
-    def __init__(self, node: Node, *, stays_online: bool, content: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        *,
+        stays_online: bool,
+        content: BinaryIO | None = None,
+        identities: Identities | None = None,
+    ) -> None:
         self.node = node
+        self._identities = identities
         self.stays_online = stays_online
         self.content: BinaryIO = content or io.BytesIO()
         self._lock = threading.Lock()
         self._is_gone = False
         self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def identities(self) -> Identities:
+        """The identities of the node."""
+        if self._identities is None:
+            raise RuntimeError("a verb on identities was called without them")
+        return self._identities
 
     @property
     def is_gone(self) -> bool:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from frontends.commands import blocks, chains, files, machine, objects, sharing
+from frontends.commands import blocks, chains, files, identities, keys, machine, objects, records, seats, sharing
 from frontends.failures import CLOSED_PIPE
 from frontends.telling import telling
+from frontends.unlocking import unlocks
+
+_Commands: TypeAlias = Sequence[Callable[..., None]]
 
 app = typer.Typer(
     name="walytis",
@@ -52,18 +57,31 @@ for _panel, _commands in (
     ("Files", (files.export_chain, files.import_chain)),
 ):
     for _command in _commands:
-        app.command(_command.__name__.removesuffix("_chains").removesuffix("_chain"), rich_help_panel=_panel)(_command)
+        _name = _command.__name__.removesuffix("_chains").removesuffix("_chain")
+        app.command(_name, rich_help_panel=_panel)(unlocks(_command))
 
-
-_objects = typer.Typer(
-    help="Make, edit and delete objects on a chain.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+_ON_IDENTITIES: _Commands = (
+    identities.create, identities.code, identities.list_identities, identities.show, identities.status, identities.add_device,
+    identities.join, seats.renew, seats.remove, seats.preview, seats.recover, seats.grant,
+    seats.leave, identities.contact, identities.resolve, records.document, records.sign, records.verify,
+    records.seal, records.open_sealed,
+)  # fmt: skip
+_GROUPS: Sequence[tuple[str, str, str, _Commands]] = (
+    ("id", "Identities", "Be somebody, on several devices.", _ON_IDENTITIES),
+    ("object", "Objects", "Make, edit and delete objects on a chain.", objects.COMMANDS),
+    ("keys", "Keys", "Seal the secret keys of this directory.", (keys.status, keys.seal, keys.passphrase)),
 )
-for _verb in objects.COMMANDS:
-    _objects.command(_verb.__name__.removesuffix("_objects"))(_verb)
-app.add_typer(_objects, name="object", rich_help_panel="Objects")
+for _group, _panel, _what, _verbs in _GROUPS:
+    _subcommands = typer.Typer(
+        help=_what,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+    )
+    for _verb in _verbs:
+        _name = re.sub(r"_(objects|identities|sealed)$", "", _verb.__name__).replace("_", "-")
+        _subcommands.command(_name)(unlocks(_verb))
+    app.add_typer(_subcommands, name=_group, rich_help_panel=_panel)
 
 
 def main() -> None:

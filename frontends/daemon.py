@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -24,8 +24,11 @@ from frontends.forms import Form
 from frontends.kubo import daemon_at, network_on, url_of
 from frontends.local_socket import LocalServer
 from frontends.telling import write_json
+from frontends.unlocking import keys_of
 from frontends.verbs import UP, VERBS
+from identities import Identities
 from walytis_core import InUseError, Node, WalytisError
+from walytis_core.keys import Keys
 from walytis_core.network import Network
 from walytis_core.network.libp2p import Libp2pNetwork
 
@@ -60,8 +63,13 @@ class Daemon:
             FailedError: The socket cannot be made.
         """
         kubo = None if self._kubo is None else daemon_at(self._kubo, will_do=not holds_node(self._directory))
-        with _signals() as woken, self._open() as node:
-            server = LocalServer(socket_path(self._directory), lambda content: _call(node, content), self._answer)
+        keys = keys_of(self._directory)  # asks, which Ctrl-C ends: before signals are caught
+        with _signals() as woken, self._open(keys) as node, Identities(node) as identities:
+
+            def call(content: BinaryIO) -> Call:
+                return Call(node, stays_online=True, content=content, identities=identities)
+
+            server = LocalServer(socket_path(self._directory), call, self._answer)
             try:
                 ready = {
                     "event": "ready",
@@ -69,6 +77,7 @@ class Daemon:
                     "pid": os.getpid(),
                     "chains": len(node.chains()),
                     "damaged": len(node.damaged()),
+                    "identities": len(identities.all()),
                 }
                 if kubo is not None:
                     ready["kubo"] = kubo | {"peer": node.peer_id}
@@ -79,7 +88,7 @@ class Daemon:
                 server.close()
         _say({"event": "stopped"}, as_json=as_json)
 
-    def _open(self) -> Node:
+    def _open(self, keys: Callable[[Path], Keys]) -> Node:
         network: Network | None = None
         if self._kubo is not None:
             network = network_on(self._kubo)
@@ -87,7 +96,7 @@ class Daemon:
             network = Libp2pNetwork(listen=self._listen, mdns=self._mdns)  # refuses bad addresses
         private_folder(self._directory)
         try:
-            return Node.open(self._directory, network=network)
+            return Node.open(self._directory, network=network, keys=keys)
         except InUseError as error:
             hint = "It may be another `walytis run`: stop that one first."
             raise FailedError("InUseError", str(error), hint, EXIT_CODES["LocalError"]) from error
@@ -101,10 +110,6 @@ class Daemon:
     def _network(self, _call: Call) -> Form:
         """What this node is on: for a command that was told to use a daemon."""
         return {"kubo": None if self._kubo is None else url_of(self._kubo)}
-
-
-def _call(node: Node, content: BinaryIO) -> Call:
-    return Call(node, stays_online=True, content=content)
 
 
 def _serve(node: Node, server: LocalServer, woken: socket.socket, *, as_json: bool) -> None:
@@ -178,6 +183,9 @@ def _say(event: Form, *, as_json: bool) -> None:
         on = "Online"
         if daemon := event.get("kubo"):
             on += f" by Kubo {daemon['version']} at {daemon['url']}"
-        sys.stdout.write(f"{on}; chains: {event['chains']}{damaged}. Ctrl-C ends it. Others reach this node at\n")
+        acts_for = f", identities: {event['identities']}" * bool(event["identities"])
+        sys.stdout.write(
+            f"{on}; chains: {event['chains']}{damaged}{acts_for}. Ctrl-C ends it. Others reach this node at\n"
+        )
         sys.stdout.writelines(f"  {address}\n" for address in event["addresses"])
     sys.stdout.flush()

@@ -27,6 +27,7 @@ from frontends.failures import BUG, FailedError
 from frontends.local_socket import dial
 from frontends.plain import plain_text
 from frontends.render import many
+from frontends.unlocking import KEYS
 
 _OK, _WARN, _BAD = "ok", "warn", "bad"
 _PYTHONS: Final = ((3, 11), (3, 14))
@@ -62,7 +63,7 @@ def examine(directory: Path, kubo: str | None = None) -> Iterator[Finding]:
     """Looks at everything, the quick things first; at a Kubo daemon where one is named."""
     checks: tuple[tuple[str, Callable[[Path], Finding]], ...] = (
         ("Python", _python), ("packages", _packages), ("SQLite", _sqlite), ("directory", _directory), ("disk", _disk),
-        ("lock", _lock), ("chains", _chains), ("clock", _clock), ("network", _network),
+        ("keys", _keys), ("lock", _lock), ("chains", _chains), ("clock", _clock), ("network", _network),
     )  # fmt: skip
     for name, check in checks:
         yield from _outcome(name, lambda check=check: [check(directory)])  # type: ignore[misc]  # of this round
@@ -182,6 +183,28 @@ def _disk(directory: Path) -> Finding:
     return Finding("disk", _OK, text)
 
 
+def _keys(directory: Path) -> Finding:
+    """Whether the keys are sealed, and whether the passphrase that is given opens them; without one they stay shut."""
+    from frontends.sealing import NONE, PLAIN, keys_status  # noqa: PLC0415 - loads the library
+    from frontends.unlocking import keys_of  # noqa: PLC0415 - the same
+    from walytis_core import InUseError  # noqa: PLC0415 - the same
+
+    found = keys_status(directory)
+    if found["keys"] == NONE:
+        return Finding("keys", _OK, "none yet")
+    if found["keys"] == PLAIN:
+        return Finding("keys", _OK, "plain files, for you alone; `walytis keys seal` seals them")
+    if found["running"]:
+        return Finding("keys", _OK, "sealed; `walytis run` has them open")
+    try:
+        keys_of(directory)(directory / KEYS).close()
+    except FailedError as failed:  # nobody gave a passphrase
+        return Finding("keys", _WARN, f"sealed, and not tried: {failed}", failed.hint)
+    except InUseError:
+        return Finding("keys", _OK, "sealed; another program has them open")
+    return Finding("keys", _OK, "sealed, and the passphrase opens them")
+
+
 def _lock(directory: Path) -> Finding:
     connection = dial(socket_path(directory))
     if connection is not None:
@@ -190,10 +213,12 @@ def _lock(directory: Path) -> Finding:
     if not holds_node(directory):
         return Finding("lock", _OK, "no node is in the directory yet")
     from frontends.reach import open_node  # noqa: PLC0415 - loads the library
-    from walytis_core import InUseError, StorageError  # noqa: PLC0415 - the same
+    from walytis_core import InUseError, LockedError, StorageError  # noqa: PLC0415 - the same
 
     try:
         open_node(directory, online=False).close()
+    except (LockedError, FailedError):  # as the check of the keys tells
+        return Finding("lock", _WARN, "whether its store can be read was not found out: the keys are sealed")
     except StorageError:  # which the next check tells, with what to do
         return Finding("lock", _WARN, "whether another program has the directory open was not found out")
     except InUseError as error:
@@ -206,10 +231,11 @@ def _chains(directory: Path) -> Finding:
     if not holds_node(directory):
         return Finding("chains", _OK, "none yet")
     from frontends.reach import answers  # noqa: PLC0415 - what it opens loads the library
+    from walytis_core import LockedError  # noqa: PLC0415 - the same
 
     try:
         (found,) = answers(directory, "status", {})
-    except FailedError as failed:
+    except (FailedError, LockedError) as failed:
         return Finding("chains", _WARN, f"not looked at: {failed}")
     if found["damaged"]:
         names = ", ".join(plain_text(chain["name"]) for chain in found["damaged"])

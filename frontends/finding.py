@@ -15,6 +15,7 @@ from frontends.failures import EXIT_CODES, FailedError
 from frontends.forms import author_text
 
 if TYPE_CHECKING:
+    from identities import KnownIdentity, SeatInfo
     from mutability import Mutable
     from walytis_core import Block, BlockId, Chain
 
@@ -124,6 +125,44 @@ def find_invitation(chain: Chain, text: str) -> bytes:
     hint = f"`walytis invitations {shlex.quote(chain.name)}` shows them."
     _require_one("invitation", text, len(found), hint, "begins")
     return found[0]
+
+
+def find_seat(identity: KnownIdentity, text: str) -> SeatInfo:
+    """The seat that `text` means: a place in the first block, the end of the id of the one that made it, or a device's name.
+
+    Raises:
+        FailedError: No seat, or more than one.
+    """
+    seats = identity.seats()
+    if text.isascii() and text.isdigit() and len(text) < MIN_ENDING:
+        found = [seat for seat in seats if seat.id == int(text)]
+    else:
+        named = [seat for seat in seats if text and seat.name == text]
+        named = [seat for seat in named if seat.state in {"live", "pending"}] or named
+        found = named or [seat for seat in seats if isinstance(seat.id, bytes) and _seat_text(seat).endswith(text)]
+        if not named:
+            _require_ending(text)
+    hint = f"`walytis id show {shlex.quote(identity.name)}` shows the seats."
+    _require_one("seat", text, len(found), hint, "is called, or ends")
+    return found[0]
+
+
+def _seat_text(seat: SeatInfo) -> str:
+    from walytis_core import BlockId  # noqa: PLC0415 - the library is loaded by those who use it
+
+    return str(BlockId(seat.id)) if isinstance(seat.id, bytes) else str(seat.id)
+
+
+def find_event(identity: KnownIdentity, text: str) -> BlockId:
+    """The event of an identity whose id is, or ends with, `text`.
+
+    Raises:
+        FailedError: No event, or more than one.
+    """
+    from walytis_core import BlockId  # noqa: PLC0415 - the library is loaded by those who use it
+
+    hint = f"`walytis log {shlex.quote(identity.name)}` shows the events."
+    return _find_id("event", text, (BlockId(act.id) for act in identity.folded.pasts.acts), hint)
 
 
 def _require_ending(text: str) -> None:

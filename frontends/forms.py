@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from identities import ContactCard
     from mutability import Hole, Version
-    from walytis_core import Block, Chain, ChainStatus, InvitationRecord
+    from walytis_core import Block, Chain, ChainStatus, Invitation, InvitationRecord
 
 Form = dict[str, Any]
 
@@ -113,6 +114,13 @@ def invitation_form(record: InvitationRecord) -> Form:
         "id": record.id.hex(), "uses": record.uses, "used": len(record.used_by), "expires": time_text(record.expires),
         "write": record.write, "revoked": record.revoked,
     }  # fmt: skip
+
+
+def handed_on_form(handed: Invitation | ContactCard) -> Form:
+    """An invitation or a contact card for a QR code, and whether only programs on this machine can use it."""
+    addresses = handed.addresses
+    local_only = bool(addresses) and all(address.startswith(("/ip4/127.", "/ip6/::1/")) for address in addresses)
+    return {"qr_text": handed.qr_text, "local_only": local_only}
 
 
 def status_form(status: ChainStatus) -> Form:

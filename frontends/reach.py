@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,8 +20,10 @@ from frontends.forms import Form
 from frontends.local_socket import ask, dial
 from frontends.options import KUBO, directory_of
 from frontends.telling import warn
+from frontends.unlocking import keys_of
 
 if TYPE_CHECKING:
+    from identities import Identities
     from walytis_core import Node
 
 
@@ -32,18 +34,22 @@ def open_node(directory: Path, *, online: bool, kubo: str | None = None) -> Node
         directory: The data directory.
         online: Whether to meet peers; without, no network is loaded.
         kubo: The RPC of the Kubo daemon by which to meet them; None for the embedded libp2p.
+
+    Raises:
+        FailedError: Its keys are sealed, and nobody gives the passphrase.
     """
     from walytis_core import Node  # noqa: PLC0415 - `walytis --help` and the socket's callers do without
 
+    keys = keys_of(directory)
     if not online:
         from frontends.offline import Offline  # noqa: PLC0415 - loads the library
 
-        return Node.open(directory, network=Offline())
+        return Node.open(directory, network=Offline(), keys=keys)
     if kubo is None:
-        return Node.open(directory)
+        return Node.open(directory, keys=keys)
     from frontends.kubo import network_on  # noqa: PLC0415 - loads the library
 
-    return Node.open(directory, network=network_on(kubo))
+    return Node.open(directory, network=network_on(kubo), keys=keys)
 
 
 def answers(
@@ -145,11 +151,15 @@ def _answer_here(
     directory: Path, verb: str, arguments: Form, *, online: bool, kubo: str | None, content: BinaryIO | None
 ) -> Iterator[Form]:
     from frontends.calls import Call, perform  # noqa: PLC0415 - what follows loads the library
-    from frontends.verbs import VERBS  # noqa: PLC0415 - the same
+    from frontends.verbs import ON_IDENTITIES, VERBS  # noqa: PLC0415 - the same
 
     made = [path for path in (directory, *directory.parents) if not path.exists()]
-    with ExitStack() as afterwards, _opened(directory, online=online, kubo=kubo) as node:
-        call = Call(node, stays_online=False, content=content)
+    with (
+        ExitStack() as afterwards,
+        _opened(directory, online=online, kubo=kubo) as node,
+        _at_work(node, needed=online or verb.startswith(ON_IDENTITIES)) as identities,
+    ):
+        call = Call(node, stays_online=False, content=content, identities=identities)
         try:
             if online and kubo is not None:
                 node.addresses()  # who names a daemon is told at once that it will not do
@@ -158,6 +168,15 @@ def _answer_here(
             call.leave()
             if made and not node.chains():
                 afterwards.callback(_remove, directory, made)
+
+
+def _at_work(node: Node, *, needed: bool) -> AbstractContextManager[Identities | None]:
+    """The identities of a node: a node that is online meets the members of those that read its chains by them."""
+    if not needed:
+        return nullcontext()
+    from identities import Identities  # noqa: PLC0415 - takes time to load
+
+    return Identities(node)
 
 
 def _remove(directory: Path, made: list[Path]) -> None:

@@ -16,8 +16,20 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
+from frontends.devices import DEVICE_VERBS
 from frontends.finding import chain_of, find_author, find_block, find_invitation
-from frontends.forms import Form, block_form, chain_form, invitation_form, links_form, plain, status_form, time_text
+from frontends.forms import (
+    Form,
+    block_form,
+    chain_form,
+    handed_on_form,
+    invitation_form,
+    links_form,
+    plain,
+    status_form,
+    time_text,
+)
+from frontends.identities import IDENTITY_VERBS
 from frontends.objects import OBJECT_VERBS, rule_data
 from frontends.pieces import POLL_S, pieces, settle
 from frontends.transfer import export, import_
@@ -188,14 +200,9 @@ def invite(
     expires = None if expires_s is None else timedelta(seconds=expires_s)
     invitation = found.invite(uses=uses, expires=expires, write=not read_only)
     return {
-        "invitation": str(invitation), "qr_text": invitation.qr_text, "id": invitation.id.hex(), "chain": found.name,
+        "invitation": str(invitation), "id": invitation.id.hex(), "chain": found.name,
         "uses": uses, "expires": time_text(invitation.expires), "served": call.stays_online,
-        "local_only": bool(invitation.addresses) and all(map(_is_loopback, invitation.addresses)),
-    }  # fmt: skip
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith(("/ip4/127.", "/ip6/::1/"))
+    } | handed_on_form(invitation)  # fmt: skip
 
 
 def invitations(call: Call, *, chain: str) -> Form:
@@ -233,8 +240,13 @@ def join(call: Call, *, invitation: str, name: str | None = None, timeout: float
         pending.cancel()
 
 
+ON_IDENTITIES: Final = "id "
+"""How the names of verbs on identities begin."""
+
 VERBS: Final[Mapping[str, Verb]] = {
     **OBJECT_VERBS,
+    **IDENTITY_VERBS,
+    **DEVICE_VERBS,
     "append": append,
     "content": content,
     "create": create,

@@ -22,20 +22,23 @@ from walytis_core.errors import (
     StorageError,
     UnavailableError,
     WalytisError,
+    WrongPassphraseError,
 )
 from walytis_core.exporting import ExportReport
 from walytis_core.feed import Arrived, Feed, FeedEvent, Revised
 from walytis_core.follower import Via
 from walytis_core.invitation import Invitation
-from walytis_core.invitation_record import InvitationRecord
+from walytis_core.invitation_record import InvitationRecord, InvitationUse
 from walytis_core.judging import LayerView
 from walytis_core.layer import Layer
 from walytis_core.limits import Limits
+from walytis_core.membership import Members
 from walytis_core.network.libp2p import Libp2pNetwork
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.node import Node
 from walytis_core.past import Past
 from walytis_core.pending import Pending
+from walytis_core.seals import ChainSecret
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.standing import Obeyed, Standing, Void, Wait
 from walytis_core.status import ChainStatus, NodeStats, PeerInfo
@@ -47,6 +50,7 @@ __all__ = [
     "BlockId",
     "CallError",
     "Chain",
+    "ChainSecret",
     "ChainStatus",
     "Cid",
     "ClosedError",
@@ -60,6 +64,7 @@ __all__ = [
     "InvalidInputError",
     "Invitation",
     "InvitationRecord",
+    "InvitationUse",
     "JoinError",
     "Layer",
     "LayerView",
@@ -67,6 +72,7 @@ __all__ = [
     "Limits",
     "LocalError",
     "LockedError",
+    "Members",
     "MemoryHub",
     "MemoryNetwork",
     "Node",
@@ -91,4 +97,5 @@ __all__ = [
     "Void",
     "Wait",
     "WalytisError",
+    "WrongPassphraseError",
 ]

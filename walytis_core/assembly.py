@@ -6,7 +6,6 @@ the chains of a node share one parking budget. What a chain is called, and wheth
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,14 +20,14 @@ from walytis_core.chain_service import ChainService, LoopOutlet
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine
 from walytis_core.errors import ClosedError, NotFoundError, RemoteError, StorageError
-from walytis_core.events import Arrived, Change
+from walytis_core.events import Arrived, Change, Revised
 from walytis_core.home import Home
 from walytis_core.keys import Keys
 from walytis_core.layer import Layer
-from walytis_core.membership import Ask, Membership
+from walytis_core.membership import Circle, Membership
 from walytis_core.parking import Budget
 from walytis_core.policy import EVERYONE, SECRET, Genesis, Policy, read_genesis
-from walytis_core.seals import SECRET_BYTES, ChainKeys, ChainSecret
+from walytis_core.seals import ChainKeys
 from walytis_core.signer import Signer
 from walytis_core.store.port import ChainStore
 
@@ -74,12 +73,11 @@ class Assembly:
         author = OwnAuthor(genesis, tables, self._keys, signer, is_copy=is_copy, known_peers=known)
         chain = Chain(home, engine, author, self._layers, self._tables_of)
         engine.listen(partial(self._tell_others, id))
-        keys = self._keys_of(id, genesis.policy)
-        ask = self._ask_of(genesis.policy)
+        keys, circle = self._keys_of(id, genesis.policy), self._circle_of(genesis.policy)
         home.opened(chain)
         self.chains[id] = chain
         self._resolve(id)
-        home.life.loop.post(lambda: service.add(ChainService(service.shared, engine, keys, ask)))
+        home.life.loop.post(lambda: service.add(ChainService(service.shared, engine, keys, circle)))
         return chain
 
     def take_out(self, id: BlockId) -> None:
@@ -88,15 +86,16 @@ class Assembly:
         self._home.forget(id)
         self._home.life.loop.post(partial(self._home.service.remove, id))
 
-    def _keys_of(self, id: BlockId, policy: Policy) -> ChainKeys:
-        """The keys of a chain. One whose secret is lost here meets nobody: its id alone must never open it."""
-        if policy.readers == EVERYONE:
-            return ChainKeys(id)
-        return ChainKeys(id, self._secrets.secret(id) or ChainSecret(0, os.urandom(SECRET_BYTES)))
+    def _keys_of(self, id: BlockId, policy: Policy) -> Sequence[ChainKeys]:
+        """The keys of a chain, before members of an identity were asked for theirs. Its id alone must open no other."""
+        if policy.is_public:
+            return (ChainKeys(id),)
+        secret = self._secrets.secret(id) if policy.readers == SECRET else None
+        return () if secret is None else (ChainKeys(id, secret),)
 
-    def _ask_of(self, policy: Policy) -> Ask | None:
-        """Whether a node key may read; None where the chain's key is the only right to read."""
-        return None if policy.readers in (EVERYONE, SECRET) else partial(self._membership.admits, policy.readers)
+    def _circle_of(self, policy: Policy) -> Circle | None:
+        """Those whose members may read; None where the chain's key is the only right to read."""
+        return None if policy.readers in (EVERYONE, SECRET) else Circle(self._membership, policy.readers)
 
     # --- what chains have of each other ------------------------------------------------------------------------------
 
@@ -106,7 +105,7 @@ class Assembly:
 
     def _tell_others(self, id: BlockId, change: Change) -> None:
         """What waits for this chain on others is checked again, outside this chain's lock."""
-        if isinstance(change, Arrived):
+        if isinstance(change, Arrived | Revised):  # or had some healed
             for chain in tuple(self.chains.values()):
                 if chain.id != id and chain.judging.asks_others:
                     self._home.life.loop.spawn(partial(self._tell, chain, id))

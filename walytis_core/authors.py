@@ -96,9 +96,9 @@ class OwnAuthor:
         self.signer: Signer = given or self._kept()
         self._writers = genesis.policy.writers
         self.start = self._found_start()
+        self._began_here = store.get(_ISSUER) is None
         is_new = given is not None and store.get(_GIVEN) != given.key
-        began_here = store.get(_ISSUER) is None
-        if is_copy or (is_new and not began_here):  # it may have written elsewhere
+        if is_copy or (is_new and not self._began_here):  # it may have written elsewhere
             self._doubt()
         if given is not None and is_new:
             store.put(_GIVEN, given.key)
@@ -120,6 +120,29 @@ class OwnAuthor:
             )
         if self._is_unsure:
             self._set_unsure(None)
+
+    def use(self, signer: Signer, *, fresh: bool) -> None:
+        """Writes with a key that was given, from now on; called under the engine's lock.
+
+        Args:
+            signer: The key.
+            fresh: Whether it has written nothing yet.
+        """
+        last, self.signer, self._is_replaceable = self.signer.key, signer, False
+        if signer.key != last:
+            self._store.put_many({_GIVEN: signer.key, _START: None})
+            self.start = self._found_start()
+            if fresh:
+                self._set_unsure(None)
+            elif not (self._began_here or self._is_admission_by(last)):  # else a doubt of before stays
+                self._doubt()
+        elif self._store.get(_GIVEN) is None:
+            self._store.put(_GIVEN, signer.key)
+
+    def _is_admission_by(self, author: bytes) -> bool:
+        """Whether the key that is used now was admitted by another one."""
+        encoded = {} if self.start is None else self._store.encoded([self.start])
+        return any(decode(data, BlockId(id)).author == author for id, data in encoded.items())
 
     def confirm(self) -> None:
         """The user knows that nobody holds newer blocks by this key."""

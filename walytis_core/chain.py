@@ -7,30 +7,28 @@ asyncio loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from walytis_core.admission import Invitations, admit_draft, expiry_of, new_invitation
 from walytis_core.authors import OwnAuthor
 from walytis_core.block import Block, Draft
 from walytis_core.cid import BlockId
 from walytis_core.drafting import Drafting, InFlight
 from walytis_core.engine import Engine
-from walytis_core.errors import ClosedError, InvalidInputError, NotAllowedError
+from walytis_core.errors import ClosedError, InvalidInputError
 from walytis_core.exporting import ExportReport, export_chain
 from walytis_core.feed import Feed, FeedEvent, Source
 from walytis_core.follower import Handler, Via
 from walytis_core.following import Following
-from walytis_core.invitation import Invitation
-from walytis_core.invitation_record import InvitationRecord
 from walytis_core.judging import Judging, LayerView
+from walytis_core.keeping import Keeping
 from walytis_core.layer import Layer
 from walytis_core.past import Others
 from walytis_core.pending import Pending
 from walytis_core.policy import Policy
 from walytis_core.reading import Reading
-from walytis_core.signer import is_author_key
+from walytis_core.sharing import Sharing
 from walytis_core.standing import Standing
 from walytis_core.status import ChainStatus, PeerInfo
 from walytis_core.store.port import Proof, Query, VerifyReport
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from walytis_core.home import Home
 
 
-class Chain:
+class Chain(Sharing, Keeping):
     """A shared log: this node's copy of it.
 
     >>> from walytis_core import Node
@@ -70,6 +68,12 @@ class Chain:
     def id(self) -> BlockId:
         """The chain's id: the id of its genesis block."""
         return self.engine.genesis.id
+
+    @property
+    def genesis(self) -> bytes:
+        """The bytes of the genesis block, by which others can take up the chain (`Node.adopt`)."""
+        self._require_open()
+        return self.engine.block(self.id).encoded
 
     @property
     def name(self) -> str:
@@ -336,63 +340,6 @@ class Chain:
         """
         self._require_open()
         return self.judging.use(layer)
-
-    # --- people --------------------------------------------------------------------------------------------------
-
-    def invite(
-        self, *, uses: int | None = 1, expires: timedelta | datetime | None = None, write: bool = True
-    ) -> Invitation:
-        """Issues an invitation; `str()` of it is the URI to hand on. Whoever has it can join, so hand it on with care.
-
-        Args:
-            uses: How many nodes may use it; None for any number.
-            expires: When it ends; None for no end.
-            write: Whether joiners may write, on a chain with listed writers.
-
-        Raises:
-            InvalidInputError: The expiry lies in the past, or `uses` on a chain open to all.
-            UnavailableError: The network is not up.
-        """
-        self._require_open()
-        if write and self.policy.writers is not None:
-            self._require_writer()
-        addresses = self._home.addresses()
-        invitation, record = new_invitation(
-            self.engine, self._home.signer, addresses, self.name, uses=uses, expires=expiry_of(expires), write=write
-        )
-        if record is not None:
-            Invitations(self.tables).add(record)
-            self._home.expect(invitation.id, self.id)
-        return invitation
-
-    def invitations(self) -> list[InvitationRecord]:
-        """The invitations this node issued for the chain, used and revoked ones too."""
-        return Invitations(self.tables).all()
-
-    def revoke(self, invitation: Invitation | InvitationRecord | bytes) -> None:
-        """Takes an invitation back: from now on it lets nobody in."""
-        Invitations(self.tables).revoke(invitation if isinstance(invitation, bytes) else invitation.id)
-
-    def admit(self, author: bytes) -> Block:
-        """Lets another key write, on a chain with listed writers."""
-        self._require_open()
-        if not is_author_key(author):
-            raise InvalidInputError("a writer is an Ed25519 multikey of 34 bytes")
-        self._require_writer()
-        return self._append([admit_draft(author)])[0]
-
-    def _require_writer(self) -> None:
-        problem = self._why_not_writable()
-        if problem is not None:
-            raise NotAllowedError(problem)
-
-    def _why_not_writable(self) -> str | None:
-        writers = self.policy.writers
-        if self.own_author.signer.key in self.engine.replica.members.frozen:
-            return "this key has forked and can write no more"
-        if writers is not None and self.author not in writers and self.own_author.start is None:
-            return "this node's key is not among the chain's writers"
-        return "this copy writes only after a sync" if self.own_author.is_unsure else None
 
     # --- looking after it ----------------------------------------------------------------------------------------
 

@@ -1,36 +1,37 @@
-"""One chain on the network: its sync streams, its channel and its timers. Runs in the node's loop.
+"""One chain on the network: its sync streams, its channels and its timers. Runs in the node's loop.
 
-It keeps up to `neighbours` streams, redials the peers it knows, carries gossip and fires the timers that the replica
-set. What is decided elsewhere (replica, address book, handshakes) is only performed here. Invariants: no task outlives
-`run`; there is one stream with each peer; chains share no list of peers.
+It keeps up to `neighbours` streams, redials the peers it knows, and fires the timers that the replica set. What is decided
+elsewhere (replica, address book, handshakes) is only performed here. Invariants: no task outlives `run`; there is one stream
+with each peer; chains share no list of peers; without a key the chain meets nobody; where members of an identity read it,
+a stream ends with the membership of its peer, and with the key under which it was opened.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Final
 
 import trio
 
-from walytis_core import messages
 from walytis_core.boundary import blame_nobody, for_peer
+from walytis_core.channels import Channels
 from walytis_core.cid import BlockId
 from walytis_core.engine import Engine, NetworkEffect
 from walytis_core.errors import ClosedError, NotFoundError, Reason, RemoteError, StorageError, UnavailableError
-from walytis_core.events import Came, Contact, Publish, Received, Send, SetTimer, TimerFired
+from walytis_core.events import Contact, Publish, Send, SetTimer, TimerFired
 from walytis_core.handshake import ENTROPY_BYTES, Asked, Candidate, Ends, Initiator
 from walytis_core.known_peers import KnownPeers
 from walytis_core.limits import Limits
 from walytis_core.loop import Loop, Tasks
-from walytis_core.membership import Ask
-from walytis_core.messages import Blocks, Digest, ForkProof, Message, Peers
-from walytis_core.network.port import Gossip
-from walytis_core.screening import screen
-from walytis_core.seals import GOSSIP_NONCE_BYTES, ChainKeys
+from walytis_core.membership import Circle
+from walytis_core.messages import Peers
+from walytis_core.seals import ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, SyncSession, open_as_initiator
 from walytis_core.shared import Shared
 from walytis_core.status import PeerInfo
@@ -38,6 +39,8 @@ from walytis_core.status import PeerInfo
 _jitter: Final = Random().random  # noqa: S311 - spreads load; nothing secret hangs on it
 _RETRY_S: Final = 5.0
 """A peer that would not open a stream is left alone for so long."""
+_RETRY_MOST_S: Final = 300.0
+"""And a member of an identity that has no key of ours twice as long each time, up to this."""
 _AT_ONCE_S: Final = 2.0
 """Two streams opened within this time are taken to have crossed."""
 _SPARE_S: Final = 3.0
@@ -52,27 +55,29 @@ class ChainService:
     Args:
         shared: What the chains of a node have in common.
         engine: The chain.
-        keys: The chain's keys.
-        ask: Whether a peer may read; None where the chain key is the only right to read.
+        keys: The chain's keys that are good now, the newest first.
+        circle: The identity whose members may read, and whose secrets make the keys; None where the chain key is the
+            only right to read.
     """
 
-    def __init__(self, shared: Shared, engine: Engine, keys: ChainKeys, ask: Ask | None) -> None:
+    def __init__(self, shared: Shared, engine: Engine, keys: Sequence[ChainKeys], circle: Circle | None) -> None:
         self.engine = engine
-        self.keys = keys
-        self.candidate = Candidate(keys, is_asked=ask is not None)
+        self.keys = tuple(keys)
+        self.circle = circle
         self.sessions: dict[str, SyncSession] = {}
         self.last_contact: dict[str, float] = {}
         self.is_running = False
         self.workers = shared.workers.lane()
         self.known = KnownPeers(engine.store, self.workers)
         self._shared = shared
-        self._ask = ask
+        self._channels = Channels(shared, engine, self.workers, self._fault)
         self._tasks = Tasks()
         self._timers: dict[str, float] = {}
-        self._outgoing: list[Message] = []
-        self._has_outgoing = trio.Event()
         self._opening: set[str] = set()
         self._left_alone: dict[str, float] = {}
+        self._refusals: dict[str, int] = {}
+        self._has_changed = trio.Event()  # who the members are
+        self._changed_at = -math.inf
         self._scope = trio.CancelScope()
 
     @property
@@ -89,9 +94,13 @@ class ChainService:
         ]
         return sorted(infos, key=lambda info: -info.last_contact)
 
+    def candidates(self) -> Sequence[Candidate]:
+        """What a peer that opens a stream may mean."""
+        return [Candidate(keys, is_asked=self.circle is not None) for keys in self.keys]
+
     async def admits(self, asked: Asked) -> bool:
         """Whether a peer may read."""
-        return self._ask is not None and await self._ask(asked.node_key)
+        return self.circle is not None and await self.circle.admits(asked.node_key)
 
     # --- the engine's outlet -----------------------------------------------------------------------------------
 
@@ -103,8 +112,7 @@ class ChainService:
                     if session := self.sessions.get(peer):
                         session.send(message)
                 case Publish(message):
-                    self._outgoing.append(message)
-                    self._has_outgoing.set()
+                    self._channels.say(message)
                 case SetTimer(name, delay_s):
                     due = self._timers[name] = trio.current_time() + delay_s
                     self._shared.timers.add(due, partial(self._fire, name, due))
@@ -120,16 +128,17 @@ class ChainService:
 
     async def run(self) -> None:
         """Runs the chain's tasks until `close()`."""
-        network = self._shared.network
         with self._scope:
-            gossip = await network.subscribe(self.keys.channel)
             try:
                 async with self._tasks.open() as nursery:
+                    self._channels.forget()
+                    await self._channels.tune(self.keys, nursery)
                     await self.known.restore()
                     self.is_running = True
                     nursery.start_soon(self.known.keep)
-                    nursery.start_soon(self._listen, gossip)
-                    nursery.start_soon(self._talk)
+                    nursery.start_soon(self._channels.talk)
+                    if self.circle is not None:
+                        nursery.start_soon(self._follow, self.circle, nursery)
                     await self._in_thread(self.engine.begin)
                     self.tick()
                     await trio.sleep_forever()
@@ -138,7 +147,7 @@ class ChainService:
                 self.reset()  # those that peers opened run in tasks of the network
                 self.known.close()
         if self._scope.cancelled_caught:
-            await network.unsubscribe(self.keys.channel)
+            await self._channels.leave()
 
     def close(self) -> None:
         """Ends the chain's tasks soon."""
@@ -150,7 +159,7 @@ class ChainService:
             del self._timers[name]
             self._tasks.start(self._handle, TimerFired(name))
 
-    async def _handle(self, event: TimerFired | Received) -> None:
+    async def _handle(self, event: TimerFired) -> None:
         await self._in_thread(partial(self.engine.handle, event))
 
     async def _in_thread(self, function: Callable[[], None]) -> None:
@@ -161,20 +170,54 @@ class ChainService:
         except (ClosedError, NotFoundError):  # the chain was deleted, or the node closed, while it ran
             return
 
+    # --- members of an identity ----------------------------------------------------------------------------------
+
+    def members_changed(self) -> None:
+        """Who may read, or the secrets they share, may have changed; in the loop."""
+        self._changed_at = trio.current_time()
+        self._has_changed.set()
+
+    async def _follow(self, circle: Circle, nursery: trio.Nursery) -> None:
+        """Keeps keys and streams as the members of the identity are, from now on."""
+        self._has_changed.set()
+        while True:
+            await self._has_changed.wait()
+            self._has_changed = trio.Event()
+            fresh = [ChainKeys(self.engine.genesis.id, secret) for secret in await circle.secrets()]
+            held = {keys.channel: keys for keys in self.keys}
+            self.keys = tuple({keys.channel: held.get(keys.channel, keys) for keys in fresh}.values())
+            for session in self.sessions.values():
+                if not self._is_good(session):
+                    session.close()
+            await self._channels.tune(self.keys, nursery)
+            for session in tuple(self.sessions.values()):
+                await self._review(circle, session)
+            self._left_alone.clear()
+            self._refusals.clear()
+            self.tick()
+
+    def _is_good(self, session: SyncSession) -> bool:
+        """Whether a stream was opened under a key that is good now."""
+        return any(session.keys.channel == keys.channel for keys in self.keys)
+
+    async def _review(self, circle: Circle, session: SyncSession) -> None:
+        """Ends a stream whose peer may not read any more."""
+        if not await circle.admits(session.node_key):
+            session.close()
+
     # --- peers ---------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Looks after neighbours and redials; called every two seconds and after connections changed."""
-        if not self.is_running:
+        if not self.is_running or not self.keys:
             return
-        network = self._shared.network
-        present = set(network.on_channel(self.keys.channel))
+        network, present = self._shared.network, self._channels.present()
         known = set(network.connected()).intersection(self.known.book)
         room = self._shared.neighbours - len(self.sessions) - len(self._opening)
         for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
             if room > 0 and self._open(peer):
                 room -= 1
-        self.engine.replica.sync.gossips = bool(present - self.sessions.keys())
+        self.engine.replica.sync.gossips = bool(self._channels.hearers() - self.sessions.keys())
         self._close_spare()
         self._introduce()
         self._forget_old()
@@ -184,6 +227,7 @@ class ChainService:
     def _forget_old(self) -> None:
         now = trio.current_time()
         self._left_alone = {peer: until for peer, until in self._left_alone.items() if until > now}
+        self._refusals = {peer: count for peer, count in self._refusals.items() if peer in self.known.book}
         for peer in list(self.last_contact)[: -Limits.idle_peers_remembered]:
             del self.last_contact[peer]
 
@@ -211,7 +255,7 @@ class ChainService:
             self._open(peer)
 
     def _open(self, peer: str) -> bool:
-        if peer in self.sessions or peer in self._opening or self._shared.is_kept_out(peer):
+        if not self.keys or peer in self.sessions or peer in self._opening or self._shared.is_kept_out(peer):
             return False
         if self._left_alone.get(peer, 0.0) > trio.current_time() or peer not in self._shared.network.connected():
             return False
@@ -227,26 +271,40 @@ class ChainService:
                 await self.attach(session)
 
     async def _opened(self, peer: str) -> SyncSession | None:
-        """Opens a stream; a peer with which that does not work is left alone for a while."""
-        shared, is_open = self._shared, False
+        """Opens a stream, with the newest key that the peer has; one with which that does not work is left alone for a while."""
+        session: SyncSession | None = None
         try:
-            stream = await shared.network.open_stream(peer, SYNC_PROTOCOL)
-            frames, ends = Frames(stream), Ends(shared.network.peer_id, peer)
-            machine = Initiator(
-                shared.node, self.keys, ends, os.urandom(ENTROPY_BYTES), is_asked=self.candidate.is_asked
-            )
-            try:
-                session = await open_as_initiator(frames, machine, self.admits)
-                is_open = True
-            finally:
-                if not is_open:
-                    await stream.close()
-        except (UnavailableError, RemoteError):  # a reader of another version of the policy is no wrongdoer
+            for keys in self.keys:
+                with suppress(UnavailableError):  # it may be behind, and have an older one
+                    session = await self._opened_with(peer, keys)
+                    return session
+        except RemoteError:  # a reader of another version of the policy is no wrongdoer
             return None
         finally:
             self._opening.discard(peer)
+            if session is None:
+                self._leave_alone(peer)
+        return None
+
+    def _leave_alone(self, peer: str) -> None:
+        delay_s = _RETRY_S
+        if self.circle is not None:  # it may lack the key for days, and counts each try against us
+            times = self._refusals[peer] = self._refusals.get(peer, 0) + 1
+            delay_s = min(_RETRY_S * 2 ** min(times - 1, 10), _RETRY_MOST_S)
+        self._left_alone[peer] = trio.current_time() + delay_s
+
+    async def _opened_with(self, peer: str, keys: ChainKeys) -> SyncSession:
+        shared, is_open = self._shared, False
+        stream = await shared.network.open_stream(peer, SYNC_PROTOCOL)
+        frames, ends = Frames(stream), Ends(shared.network.peer_id, peer)
+        is_asked = self.circle is not None
+        machine = Initiator(shared.node, keys, ends, os.urandom(ENTROPY_BYTES), is_asked=is_asked)
+        try:
+            session = await open_as_initiator(frames, machine, self.admits)
+            is_open = True
+        finally:
             if not is_open:
-                self._left_alone[peer] = trio.current_time() + _RETRY_S
+                await stream.close()
         return SyncSession(self.engine, frames, session, ends.initiator, self.workers, shared.screeners)
 
     async def attach(self, session: SyncSession) -> None:
@@ -265,12 +323,16 @@ class ChainService:
                 return
             other.close()
             await other.ended.wait()
-        if not self.is_running or (peer in self.sessions and self.sessions[peer] is not other):
+        is_late = peer in self.sessions and self.sessions[peer] is not other
+        if not self.is_running or is_late or not self._is_good(session):
             session.refuse()
             await session.run()
             return
         self.sessions[peer] = session
         session.on_peers = partial(self.known.hear, peer, own=self._shared.network.peer_id)
+        self._refusals.pop(peer, None)
+        if self.circle is not None and self._changed_at > trio.current_time() - Limits.handshake_timeout_s:
+            self._tasks.start(self._review, self.circle, session)  # it was asked before that, maybe
         self.known.came(peer)
         self.known.learn(peer, self._shared.network.known_addresses(peer))
         try:
@@ -317,40 +379,6 @@ class ChainService:
             self.known.dialled(peer, answered.address, began)
             self._open(peer)
 
-    # --- the channel ---------------------------------------------------------------------------------------------
-
-    async def _listen(self, gossip: trio.MemoryReceiveChannel[Gossip]) -> None:
-        async for peer, data in gossip:
-            if self._shared.is_kept_out(peer):
-                continue
-            with for_peer(peer, "a message on the channel", self._fault):
-                match messages.decode(self.keys.gossip.open(data)):
-                    case None:
-                        pass
-                    case Blocks() | Digest() | ForkProof() as message:
-                        await self._in_thread(partial(self._heard, peer, message))
-                    case _:
-                        raise RemoteError(Reason.UNASKED)
-
-    def _heard(self, peer: str, message: Blocks | Digest | ForkProof) -> None:
-        match message:
-            case Blocks(why, blocks):
-                self.engine.handle(Came(peer, why, screen(blocks, self.engine.known), gossip=True))
-            case _:
-                self.engine.handle(Received(peer, message, gossip=True))
-
-    async def _talk(self) -> None:
-        while True:
-            await self._has_outgoing.wait()
-            self._has_outgoing = trio.Event()
-            outgoing, self._outgoing = self._outgoing, []
-            for message in _coalesced(outgoing):
-                sealed = self.keys.gossip.seal(messages.encode(message), os.urandom(GOSSIP_NONCE_BYTES))
-                try:
-                    await self._shared.network.publish(self.keys.channel, sealed)
-                except UnavailableError:
-                    continue  # a hint that nobody hears is repaired by sync
-
 
 class LoopOutlet:
     """Takes what an engine decided from the thread it runs in to the chain's service in the loop, in order."""
@@ -379,21 +407,3 @@ class LoopOutlet:
         chain = self._chains.get(self._chain_id)
         if chain is not None:
             function(chain)
-
-
-def _coalesced(outgoing: Sequence[Message]) -> list[Message]:
-    """Blocks that wait go out together, up to what one message holds."""
-    result: list[Message] = []
-    size = 0
-    for message in outgoing:
-        last = result[-1] if result else None
-        if isinstance(message, Blocks) and isinstance(last, Blocks) and message.why is last.why:
-            more = sum(map(len, message.blocks))
-            count = len(last.blocks) + len(message.blocks)
-            if size + more <= Limits.target_frame_bytes and count <= Limits.max_blocks_per_frame:
-                result[-1] = Blocks(last.why, last.blocks + message.blocks)
-                size += more
-                continue
-        result.append(message)
-        size = sum(map(len, message.blocks)) if isinstance(message, Blocks) else 0
-    return result

@@ -242,8 +242,18 @@ class Engine:
         """Members were found corrupt: they are fetched again."""
         self.handle(Corrupt(ids))
 
-    def keep(self, cid: Cid, data: bytes) -> None:
+    def let_have(self, label: str, node_keys: Collection[bytes]) -> None:
+        """From now on, content with this label is given to the holders of these node keys, and to nobody else."""
+        with self._lock:
+            self.replica.sync.lets[label] = frozenset(node_keys)
+
+    def keep(self, cid: Cid, data: bytes, readers: str = "") -> None:
         """Keeps a piece of content that did not come from a peer of the chain; its bytes were checked.
+
+        Args:
+            cid: Its CID.
+            data: Its bytes.
+            readers: The label of those who may have it; empty for all readers of the chain.
 
         Raises:
             StorageError: The disk refused.
@@ -251,7 +261,7 @@ class Engine:
         """
         with self._lock:
             if not self._closed:
-                self.store.put_side(cid, data)
+                self.store.put_side(cid, data, readers)
                 self._notify(Fetched((cid,)))
 
     def close(self) -> None:
@@ -291,8 +301,8 @@ class Engine:
                     self._outlet.fault(reason, peer)
                 case Heal(block):
                     self.store.heal(block.id, block.encoded)
-                case PutSide(cid, data):
-                    self.store.put_side(cid, data)
+                case PutSide(cid, data, readers):
+                    self.store.put_side(cid, data, readers)
         self._flush()
         for change in changes:
             self._notify(change)
@@ -308,9 +318,10 @@ class Engine:
 
     def _start_anew(self) -> None:
         self.replica.members.parking.clear()
-        gossips, shunned = self.replica.sync.gossips, self.replica.shunned
+        old = self.replica
         self.replica = Replica(self.genesis, self.store, self._random, self._budget)
-        self.replica.sync.gossips, self.replica.shunned = gossips, shunned
+        self.replica.sync.gossips, self.replica.sync.lets = old.sync.gossips, old.sync.lets
+        self.replica.shunned = old.shunned
         self._network.clear()
         self._outlet.reset()
         self._network.extend(effect for effect in self.replica.begin() if isinstance(effect, SetTimer))

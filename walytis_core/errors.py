@@ -77,6 +77,12 @@ class LockedError(LocalError):
     hint = "Open the keystore with its passphrase first."
 
 
+class WrongPassphraseError(LockedError):
+    """The passphrase does not open the keystore; nothing was changed."""
+
+    hint = "Type it again: capitals and the keyboard's language count. Without it, only a back-up of plain keys helps."
+
+
 class RemoteError(WalytisError):
     """A peer sent something invalid. Counted by `Reason`, never raised at a reader.
 
@@ -142,6 +148,20 @@ class Reason(StrEnum):
     BAD_PROOF = "the proof does not hold"
     BAD_CONTENT = "the bytes do not match their CID"
     UNASKED = "was not asked for"
+    NOT_A_MEMBER = "asked for what only some members may have"
     OVER_BUDGET = "the peer is over its budget"
     NO_ROOM = "no room for it now, which is nobody's fault"
     BROKE_US = "led to an error here"
+    # keys of identities
+    UNKNOWN_SUITE = "a key of a suite that is not known here"
+    UNKNOWN_KEY = "the key is none of the identity's"
+    WRONG_IDENTITY = "names another identity"
+    # sessions between identities
+    WRONG_GROUP_KEY = "does not hold the group's control key that it names"
+    WRONG_DEVICE_KEY = "does not hold the key of the device that it names"
+    STALE_KEY = "proves a control key that is no longer taken"
+    UNKNOWN_MEMBER = "is no member that is known here"
+    REPLAYED = "belongs to another run of the handshake"
+    SWAPPED_KEY = "is sealed to another one-time key"
+    REFLECTED = "is what this end sent, or its own proof"
+    WRONG_PEER_ID = "was made between other peer ids"

@@ -58,6 +58,8 @@ class PeerSeen:
     """A sync stream to a peer is open: both sides proved themselves."""
 
     peer: str
+    node_key: bytes = b""
+    """The one that it proved; 32 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Fetch:
     """Content is wanted."""
 
     cids: Sequence[Cid]
+    readers: str = ""
+    """The label under which it is to be kept."""
 
 
 Input: TypeAlias = Append | Received | Came | PeerSeen | PeerLost | TimerFired | Settle | Corrupt | Fetch
@@ -118,6 +122,7 @@ class PutSide:
 
     cid: Cid
     data: bytes
+    readers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,14 @@ class Fetched:
     missing: bool = False
 
 
-Change: TypeAlias = Arrived | Revised | Forked | Progress | Synced | Fetched
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A peer is there that was not there before."""
+
+    peer: str
+
+
+Change: TypeAlias = Arrived | Revised | Forked | Progress | Synced | Fetched | Met
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,19 @@ class Fetching:
     _waiting: dict[Cid, set[str]] = field(default_factory=dict)
     _under_way: dict[Cid, _Piece] = field(default_factory=dict)
     _slow: set[str] = field(default_factory=set)  # peers that let us wait: asked when nobody else is left
+    _labels: dict[Cid, str] = field(default_factory=dict)  # of what is waiting or under way
 
-    def want(self, cids: Sequence[Cid], peers: Sequence[str]) -> list[Effect]:
-        """Content is wanted; it is asked of the peers with a link."""
+    def want(self, cids: Sequence[Cid], peers: Sequence[str], readers: str = "") -> list[Effect]:
+        """Content is wanted; it is asked of the peers with a link.
+
+        Args:
+            cids: The pieces.
+            peers: The peers with a link.
+            readers: The label under which it is to be kept; what is wanted with and without one is kept with it.
+        """
         for cid in cids:
+            if readers:
+                self._labels[cid] = readers
             if cid not in self._under_way:
                 self._waiting.setdefault(cid, set())
         return self._ask(peers)
@@ -60,7 +69,8 @@ class Fetching:
         if Cid.of(data, part.cid[:4]) != part.cid:
             return [Reject(Reason.BAD_CONTENT, peer), *self.lacking(peer, (part.cid,), peers)]
         del self._under_way[part.cid]
-        return [PutSide(part.cid, data), Notify(Fetched((part.cid,))), *self._ask(peers)]
+        readers = self._labels.pop(part.cid, "")
+        return [PutSide(part.cid, data, readers), Notify(Fetched((part.cid,))), *self._ask(peers)]
 
     def lacking(self, peer: str, cids: Sequence[Cid], peers: Sequence[str]) -> list[Effect]:
         """A peer does not have pieces: others are asked."""
@@ -100,6 +110,7 @@ class Fetching:
             del self._waiting[cid]
             left = [peer for peer in peers if peer not in asked]
             if not left:
+                self._labels.pop(cid, None)
                 missing.append(cid)
                 continue
             peer = min(left, key=self._load)

@@ -3,7 +3,8 @@
 A layer without `key` has one fold, else one for each key. Invariants, after every `run`:
 
 - the state is `step` over the obeyed entries in canonical order, from the layer's initial state, without those on
-  which `step` fails: these are `Failed`, until the fold goes back below them and tries again;
+  which `step` fails: these are `Failed`, until the fold goes back below them and tries again; those whose past `step`
+  cannot be told here yet wait;
 - a snapshot is the same up to and with its place, so one is good for what changed *above* its place only;
 - snapshots are few: two for each power of two of blocks, so a block that comes n blocks late costs about 4n steps;
 - where the layer commutes it costs one, on top of the state, and the snapshots above its place, which lack it. What a
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,7 @@ from walytis_core.entries import Entries, Entry, Shelf, Unsaved, id_at, in_rows,
 from walytis_core.errors import LocalError
 from walytis_core.guarding import Finished, Guarded
 from walytis_core.layer import Key, Layer
+from walytis_core.past import Past
 from walytis_core.standing import OBEYED, Failed, Obeyed, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Position
 
@@ -62,11 +64,13 @@ class _Run(NamedTuple):
     Attributes:
         wanted: After how many blocks to make a snapshot.
         failed: Blocks that are passed by, as `step` has failed on them.
+        bases: After how many blocks `step` has met one that waits.
         changed: Blocks whose standing this changed.
     """
 
     wanted: set[int]
     failed: set[BlockId]
+    bases: set[int]
     changed: set[BlockId]
 
 
@@ -104,6 +108,8 @@ class Setting:
         path: Where the layer's values are kept.
         blobs: Where their segments and snapshots are kept.
         initial: The state before the first block, as data, since `step` may change what it is given.
+        past_of: Gives the past of a block that touches a part, where the layer looks back.
+        awaited: Takes the chains that blocks wait for.
         at_hand: Some blocks that need not be read again.
     """
 
@@ -114,6 +120,8 @@ class Setting:
     path: str
     blobs: str
     initial: bytes
+    past_of: Callable[[Block, Key], Past] | None
+    awaited: set[BlockId]
     at_hand: dict[bytes, Block] = field(default_factory=dict)
 
 
@@ -282,7 +290,7 @@ class Fold:
             return set()
         before = self._voids
         self._roll_back()
-        run = _Run(kept(self._obeyed), set(), set())
+        run = _Run(kept(self._obeyed), set(), set(), set())
         while not (self._catch_up(run) and self._advance(run)):
             self._go_back()
         if self._snapshots:
@@ -319,14 +327,21 @@ class Fold:
         return True
 
     def _pass(self, entry: Entry, id: BlockId, block: Block | None, run: _Run) -> bool:
-        """Steps over an entry; False when that failed, and not before."""
+        """Steps over an entry; False when that failed, or has to wait, and did not before."""
         place, standing = entry
         if block is None:
-            self._lose(place, id)
+            self._await(place, Wait(self._setting.store.id, (id,)))
             run.changed.add(id)
             return True
         if id not in run.failed:
-            self.state, failure = self._guarded.step(self.state, block)
+            past_of = self._setting.past_of
+            past = None if past_of is None else past_of(block, self.key)
+            self.state, failure = self._guarded.step(self.state, block, past)
+            if isinstance(failure, Wait):
+                self._await(place, failure)
+                run.changed.add(id)
+                run.bases.add(self._reached)
+                return False
             after = failure or OBEYED
             if standing is not after and standing != after:
                 self._entries.put(Entry(place, after))
@@ -334,7 +349,7 @@ class Fold:
             if failure is not None:
                 run.failed.add(id)
                 return False
-        self._reach(place, run.wanted, is_base=id in run.failed)
+        self._reach(place, run.wanted, is_base=id in run.failed or self._reached + 1 in run.bases)
         return True
 
     def _roll_back(self) -> None:
@@ -379,15 +394,16 @@ class Fold:
         self._size = len(data)
         if is_snapshot:
             self._snapshots = (*self._snapshots, Snapshot(place, self._reached, self._shelf.keep(data)))
-        if is_base:  # so that many failures cost two steps for each block, and not as many as there are failures
+        if is_base:  # so that many failures, or waits, cost two steps for each block, and not as many as there are
             self._base = _Base(place, self._reached, data)
         self.state = read(data)  # what a later run starts from must be what this one goes on with
 
-    def _lose(self, place: bytes, id: BlockId) -> None:
-        """Lets a block wait for its own bytes, which are damaged here and wanted again."""
-        self._entries.put(Entry(place, Wait(self._setting.store.id, (id,))))
+    def _await(self, place: bytes, wait: Wait) -> None:
+        """Lets an obeyed block wait: its own bytes, or what `step` has asked for, are damaged or not held here."""
+        self._entries.put(Entry(place, wait))
         self._obeyed -= 1
         self.is_waiting = True
+        self._setting.awaited.add(wait.chain)
 
     def _forget(self, snapshots: Sequence[Snapshot]) -> None:
         if snapshots:

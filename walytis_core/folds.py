@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from walytis_core.block import Block
@@ -20,6 +20,7 @@ from walytis_core.entries import Unsaved, read
 from walytis_core.fold import Fold, Setting, is_empty, key_in, name_of
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
+from walytis_core.past import Past
 from walytis_core.store.port import ChainStore
 
 _FORMAT: Final = 4
@@ -41,15 +42,28 @@ class Folds:
         layer: What to fold.
         guarded: Its functions.
         store: The chain's blocks and values.
+        past_of: Gives the past of a block that touches a part, where the layer looks back.
     """
 
-    def __init__(self, layer: Layer, guarded: Guarded, store: ChainStore) -> None:
+    def __init__(
+        self, layer: Layer, guarded: Guarded, store: ChainStore, past_of: Callable[[Block, Key], Past] | None
+    ) -> None:
         self._layer = layer
         self._store = store
         self._path = f"view/{layer.prefix}"
         self._unsaved = Unsaved(store)
+        self.awaited: set[BlockId] = set()
+        """The chains that blocks wait for, at least."""
         self._setting = Setting(
-            layer, guarded, store, self._unsaved, self._path, f"{self._path}blob/", encode(layer.initial)
+            layer,
+            guarded,
+            store,
+            self._unsaved,
+            self._path,
+            f"{self._path}blob/",
+            encode(layer.initial),
+            past_of,
+            self.awaited,
         )
         self._saved: OrderedDict[Key, Fold] = OrderedDict()
         self._changed: dict[Key, Fold] = {}

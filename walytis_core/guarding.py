@@ -3,8 +3,9 @@
 Theory: payloads come from strangers, so a bug of a layer is something that a stranger can call up. A block on which
 `check`, `key` or `step` fails is void with a reason that says so: the same on every node, as all of them are pure. What
 fails in `finish` or `removed` can be pinned to no block: then nobody is voided or removed by it, and whoever asks for
-the value is told. Invariants: what comes out of here can be saved and read back; a failure is logged without any byte
-of a block; `StorageError` and `ClosedError` of a look at the past are the node's own, and pass. It folds nothing.
+the value is told. A block whose past cannot be told here yet waits: that is no failure. Invariants: what comes out of
+here can be saved and read back; a failure is logged without any byte of a block; `StorageError` and `ClosedError` of a
+look at the past are the node's own, and pass. It folds nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from walytis_core.cbor import encode
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, RemoteError, StorageError
 from walytis_core.layer import Key, Layer
-from walytis_core.past import DamagedError, Past
+from walytis_core.past import Past, UnknownError
 from walytis_core.standing import Failed, Obeyed, Standing, Void, Wait, from_value, to_value
 
 _log = logging.getLogger(__name__)
@@ -76,16 +77,30 @@ class Guarded:
             raise
         except RemoteError as error:
             return Void(str(error))
-        except DamagedError as error:
-            return Wait(error.chain, (error.id,))
+        except UnknownError as error:
+            return error.wait
         except Exception as error:  # noqa: BLE001 - the layer's own code, on a stranger's bytes
             return Void(self._failure("check", error))
 
-    def step(self, state: Any, block: Block) -> tuple[Any, Failed | None]:
-        """The next state. When it fails, the state that was given may be half changed, and must not be used."""
+    def step(self, state: Any, block: Block, past: Past | None) -> tuple[Any, Failed | Wait | None]:
+        """The next state. When it fails or waits, the state that was given may be half changed, and must not be used.
+
+        Args:
+            state: The state so far.
+            block: An obeyed block.
+            past: Its past, for a layer that looks back.
+
+        Raises:
+            StorageError, ClosedError: The past cannot be read now.
+        """
+        step: Any = self._layer.step
         try:
-            return self._layer.step(state, block), None
-        except Exception as error:  # noqa: BLE001 - the layer's own code, on a stranger's bytes
+            return (step(state, block) if past is None else step(state, block, past)), None
+        except UnknownError as error:
+            return None, error.wait
+        except Exception as error:
+            if past is not None and isinstance(error, StorageError | ClosedError):
+                raise
             return None, Failed(self._failure("step", error))
 
     def finish(self, state: Any) -> Finished:

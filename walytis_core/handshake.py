@@ -85,6 +85,8 @@ class Session(NamedTuple):
     receive: FrameOpener
     id: bytes
     """16 bytes, the same at both ends and in no other session; not secret."""
+    keys: ChainKeys
+    """Those of the chain under which it was opened."""
 
 
 class Step(NamedTuple):
@@ -308,7 +310,9 @@ class _Core:
         """The session under the transcript as it stands."""
         keys = [self._frame_key(chain, "initiator"), self._frame_key(chain, "responder")]
         send, receive = keys if role == "initiator" else reversed(keys)
-        return Session(chain.chain_id, peer_node_key, FrameSealer(send), FrameOpener(receive), self._transcript[:16])
+        return Session(
+            chain.chain_id, peer_node_key, FrameSealer(send), FrameOpener(receive), self._transcript[:16], chain
+        )
 
     def _frame_key(self, chain: ChainKeys, sender: str) -> bytes:
         return derive(chain.frames + self._shared, f"session/frames/{sender}", self._transcript)
@@ -383,7 +387,8 @@ class FrameReader:
             start, length = head
             if len(self._buffer) < start + length:
                 break
-            frames.append(bytes(self._buffer[start : start + length]))
+            with memoryview(self._buffer) as held:  # one copy: a slice of the buffer itself would be another
+                frames.append(bytes(held[start : start + length]))
             del self._buffer[: start + length]
         return frames
 

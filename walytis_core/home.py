@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from walytis_core.block import Block
-from walytis_core.cid import BlockId
-from walytis_core.content_fetch import ContentFetch
+from walytis_core.cid import BlockId, Cid
+from walytis_core.content_fetch import ContentFetch, KeptFetch
 from walytis_core.copying import Copying
 from walytis_core.exchange import Exchange
 from walytis_core.lifetime import Lifetime
@@ -21,7 +21,10 @@ from walytis_core.signer import Signer
 from walytis_core.status import PeerInfo
 
 if TYPE_CHECKING:
+    from walytis_core.admission import Invitations
     from walytis_core.chain import Chain
+    from walytis_core.keeping import Keeping
+    from walytis_core.store.port import ChainStore
 
 
 class Home:
@@ -92,6 +95,10 @@ class Home:
         self.exchange.forget(id)
         self.copying.forget(id)
 
+    def invitations(self, tables: ChainStore) -> Invitations:
+        """The invitations to a chain that were issued here."""
+        return self.reception.invitations(tables)
+
     def expect(self, invitation: bytes, id: BlockId) -> None:
         """An invitation to a chain was issued."""
         self.reception.expect(invitation, id)
@@ -99,4 +106,9 @@ class Home:
     def fetch(self, chain: Chain, block: Block) -> Pending[Block]:
         """Fetches a block's long content from peers. See `Chain.fetch`."""
         fetching = ContentFetch(self.service.shared.workers, self.life.loop, self.exchange, chain, block)
+        return self.life.attend(fetching.pending, fetching.run)
+
+    def fetch_kept(self, chain: Keeping, cid: Cid, readers: str) -> Pending[bytes]:
+        """Fetches an object from a chain's peers. See `Chain.fetch_kept`."""
+        fetching = KeptFetch(self.service.shared.workers, self.life.loop, chain, cid, readers)
         return self.life.attend(fetching.pending, fetching.run)

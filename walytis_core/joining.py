@@ -31,10 +31,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from walytis_core import cbor
+from walytis_core.armour import NODE_KEY_BYTES
 from walytis_core.block import Block, decode, is_genuine
 from walytis_core.cid import BlockId
 from walytis_core.errors import ClosedError, InvalidInputError, Reason, RemoteError
-from walytis_core.invitation import ID_BYTES, NODE_KEY_BYTES, Invitation, suggest_name
+from walytis_core.invitation import ID_BYTES, Invitation, suggest_name
 from walytis_core.invitation_record import JoinRefusal
 from walytis_core.limits import Limits
 from walytis_core.seals import SECRET_BYTES, TAG_BYTES, ChainSecret, derive

@@ -6,8 +6,8 @@ Runs under the engine's lock; a node without layers pays nothing. What counts is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import threading
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,43 +32,53 @@ class LayerView:
     Once the chain is closed or deleted here, all of it raises `ClosedError`; and `StorageError` while the disk refuses.
 
     Args:
-        open: Gives the view, up to date, for one look at it.
+        require_open: Raises `ClosedError` once there is nothing to look at any more; called before the lock is touched.
+        lock: Held during one look.
+        current: Gives the view, up to date.
     """
 
-    def __init__(self, open: Callable[[], AbstractContextManager[View]]) -> None:
-        self._open = open
+    def __init__(self, require_open: Callable[[], None], lock: threading.RLock, current: Callable[[], View]) -> None:
+        self._require_open = require_open
+        self._lock = lock
+        self._current = current
 
     @property
     def state(self) -> Any:
         """The fold of the layer's obeyed blocks."""
-        with self._open() as view:
-            return view.state
+        self._require_open()
+        with self._lock:
+            return self._current().state
 
     @property
     def value(self) -> Any:
         """What the layer's `finish` makes of the state. Raises `LocalError` when `finish` fails."""
-        with self._open() as view:
-            return view.value
+        self._require_open()
+        with self._lock:
+            return self._current().value
 
     def state_of(self, key: Key) -> Any:
         """The state of one part, for a layer with `key`."""
-        with self._open() as view:
-            return view.state_of(key)
+        self._require_open()
+        with self._lock:
+            return self._current().state_of(key)
 
     def look(self, key: Key, glance: Callable[[Any], Answer]) -> Answer:
         """What `glance` makes of the value of one part, which does not change meanwhile: for one that is not copied."""
-        with self._open() as view:
-            return glance(view.value_of(key))
+        self._require_open()
+        with self._lock:
+            return glance(self._current().value_of(key))
 
     def entries(self, key: Key, after: Position | None = None) -> list[tuple[Position, Standing]]:
         """The next few hundred blocks that touch a part, in canonical order, each with its standing; none at the end."""
-        with self._open() as view:
-            return view.entries(key, after)
+        self._require_open()
+        with self._lock:
+            return self._current().entries(key, after)
 
     def value_of(self, key: Key) -> Any:
         """The value of one part, for a layer with `key`. Raises `LocalError` when `finish` fails."""
-        with self._open() as view:
-            return view.value_of(key)
+        self._require_open()
+        with self._lock:
+            return self._current().value_of(key)
 
 
 class Judging:
@@ -112,12 +122,10 @@ class Judging:
         if self._is_behind:
             self._open()
 
-    @contextmanager
-    def _opened(self, prefix: str) -> Iterator[View]:
-        self._require_open()
-        with self._engine.exclusive():
-            self._catch_up()
-            yield self._views[prefix]
+    def _current(self, prefix: str) -> View:
+        if self._is_behind:
+            self._open()
+        return self._views[prefix]
 
     def standing(self, id: BlockId) -> Standing:
         """What the block's layer makes of it."""
@@ -135,7 +143,7 @@ class Judging:
         """The view of a layer. Raises `NotFoundError`."""
         if prefix not in self._views:
             raise NotFoundError(f"this node has no layer {prefix}", hint="Give it to Node.open(layers=[...]).")
-        return LayerView(partial(self._opened, prefix))
+        return LayerView(self._require_open, self._engine.exclusive(), partial(self._current, prefix))
 
     def use(self, layer: Layer) -> LayerView:
         """Adds a layer, if it is not there: its view is made of what is stored. Blocks until it has caught up.

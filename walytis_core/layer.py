@@ -24,7 +24,7 @@ Key: TypeAlias = str | bytes | None
 """Names a part of a layer's state."""
 
 Check: TypeAlias = Callable[[Block, Past], Standing]
-Step: TypeAlias = Callable[[Any, Block], Any]
+Step: TypeAlias = Callable[[Any, Block], Any] | Callable[[Any, Block, Past], Any]
 Finish: TypeAlias = Callable[[Any], tuple[Any, Mapping[BlockId, str]]]
 
 
@@ -43,7 +43,8 @@ class Layer:
     Args:
         prefix: The start of the `type` of all its blocks, up to and with the one slash: ``"identities/"``.
         check: Judges a block by itself and its causal past, and nothing else.
-        step: Adds an obeyed block to the state; called in canonical order, unless the layer `commutes`.
+        step: Adds an obeyed block to the state; called in canonical order, unless the layer `commutes`. Where it
+            `looks_back`, it is given the block's past as well.
         finish: Makes the value that users read from a state, and may void more blocks: the reason by block id.
         key: Says which part of the state a block touches, so that a late block folds only that part again. Each
             part has its own state, from `initial` on, and its own value; None names a part as well.
@@ -54,6 +55,9 @@ class Layer:
             their payload; they are void otherwise.
         commutes: Whether `step` gives the same state, and fails on the same blocks, in whatever order blocks come, as
             long as what a block builds on, and `check` has read, comes before it. A late block then costs one step.
+        looks_back: Whether `step` is called as `step(state, block, past)`, with the past that `check` was given. It
+            says there what it says on every node: `past.of` is never None and `past.standing` never `Wait`. A block
+            whose `step` asks for what is not held here, or is damaged, waits for it and is not in the state until then.
 
     Raises:
         InvalidInputError: The prefix is not one, or the arguments do not go together.
@@ -99,6 +103,7 @@ class Layer:
     version: int | str = 1
     long_content: bool = False
     commutes: bool = False
+    looks_back: bool = False
 
     def __post_init__(self) -> None:
         if self.prefix.find("/") != len(self.prefix) - 1 or len(self.prefix) < 2:

@@ -27,6 +27,7 @@ class Limits:
     # --- content (docs/spec/content.md) ---
     leaf_bytes = 256 * 1024  # the raw leaf of UnixFS files, as IPFS tools cut them
     max_leaf_links = 174  # children of a UnixFS node, as IPFS tools cut them
+    max_label_chars = 64  # of the label of readers beside an object; a layer has a few
     part_bytes = 128 * 1024  # a leaf travels in two parts: a frame must hold one
 
     # --- CAR files (docs/spec/car.md) ---
@@ -50,6 +51,7 @@ class Limits:
     hearsay_dials_per_minute = 8  # to peers that were only ever told of: a liar may not aim us at others
     addresses_per_peer = 8  # a host has few; a liar is given no more to make us dial
     max_address_chars = 256  # the longest names of hosts, and a peer id
+    secrets_at_once = 8  # of the members of an identity: the one in use, and those of the overlap
     joins_per_peer = 4  # handshakes under way: each may cost key agreement and a disk write
     authors_per_use = 4  # keys one node may have admitted by one use: a retry may bring a fresh one
 

@@ -9,7 +9,7 @@ frame: so a slow reader costs no memory, it only leaves the cursor behind. Pure;
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from walytis_core.block import Block
@@ -25,11 +25,18 @@ _SCANS_AT_ONCE = 8
 """Pages of members that one event may read for one peer; the rest waits for the next event."""
 
 
+def is_for_all(label: str) -> bool:
+    """Whether content with this label may be given to any reader of the chain."""
+    return not label
+
+
 @dataclass(slots=True)
 class Link:
     """One peer's link.
 
     Attributes:
+        may_have: Whether the peer may have content with a label.
+        denied: How often it asked for content that it may not have, since that was last looked at.
         theirs: The greatest `seq` the peer is known to hold, by author.
         pulls: Our pulls that the peer has not answered to the end.
         probes_left: Probes that its last pull may still cost us.
@@ -53,6 +60,8 @@ class Link:
     pulled: tuple[dict[bytes, Entry], tuple[int, ...] | None] | None = None
     answer_from_s: float = 0.0
     unconfirmed: deque[Blocks | SidePart] = field(default_factory=deque)
+    may_have: Callable[[str], bool] = is_for_all
+    denied: int = 0
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -175,6 +184,10 @@ class Link:
 
     def _give_side(self, held: ChainStore) -> list[Message]:
         cid, offset = self.sides.popleft()
+        label = held.side_label(cid)
+        if label is not None and not self.may_have(label):  # answered as what is not held
+            self.denied += 1
+            return [SideLacking((cid,))]
         data = held.side(cid)
         if data is None or Cid.of(data, bytes(cid[:4])) != cid:  # what the disk has spoilt is not given on
             return [SideLacking((cid,))]

@@ -1,7 +1,7 @@
 """Manners: what peers did wrong, and who is kept out for a while because of it. No IO; time is passed in.
 
-Invariant: what honest peers do without end (a newer version, the blocks of an author that forked, blocks that find no room) is
-counted and never punished; what they do now and then (an answer that comes late) weighs little. Bounded: who can make keys
+Invariant: what honest peers do without end (a newer version, the blocks of an author that forked, blocks that find no room,
+keys of the time before it was away) is counted and never punished; what they do now and then (an answer that comes late) weighs little. Bounded: who can make keys
 without end cannot make us remember them all.
 """
 
@@ -17,7 +17,9 @@ FAULTS_ALLOWED: Final = 50
 KEEP_OUT_S: Final = 60.0
 _FAULTY_PEERS: Final = 1024
 """Peers whose faults are counted; those with the fewest are forgotten."""
-_FORGIVEN: Final = frozenset({Reason.NEWER_VERSION, Reason.FROZEN, Reason.NO_ROOM})
+_FORGIVEN: Final = frozenset(
+    {Reason.NEWER_VERSION, Reason.FROZEN, Reason.NO_ROOM, Reason.NOT_A_MEMBER, Reason.STALE_KEY, Reason.UNKNOWN_MEMBER}
+)
 _LIGHT: Final = frozenset({Reason.UNASKED, Reason.BAD_ANCESTOR})
 _LIGHT_PER_FAULT: Final = 20
 """So many light faults weigh as much as one other."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -17,11 +18,20 @@ import trio
 
 from walytis_core.admission import JOIN_PROTOCOL
 from walytis_core.assembly import Assembly
+from walytis_core.block import Block, decode
 from walytis_core.chain import Chain
 from walytis_core.chain_keys import ChainSecrets
 from walytis_core.cid import BlockId
 from walytis_core.copying import Copying
-from walytis_core.errors import InvalidInputError, JoinError, LocalError, StorageError, WalytisError
+from walytis_core.errors import (
+    InvalidInputError,
+    JoinError,
+    LocalError,
+    NotAllowedError,
+    RemoteError,
+    StorageError,
+    WalytisError,
+)
 from walytis_core.exchange import Exchange
 from walytis_core.home import Home
 from walytis_core.importing import Import
@@ -31,17 +41,18 @@ from walytis_core.keys import FileKeys, Keys, MemoryKeys, read_seed
 from walytis_core.layer import Layer
 from walytis_core.lifetime import Lifetime
 from walytis_core.limits import Limits
-from walytis_core.membership import IsMember, Membership
+from walytis_core.membership import Members, Membership
 from walytis_core.network.memory import MemoryHub, MemoryNetwork
 from walytis_core.network.port import Network
 from walytis_core.pending import Pending
-from walytis_core.policy import ANYONE, SECRET, Policy
+from walytis_core.policy import ANYONE, SECRET, Policy, read_genesis
 from walytis_core.reception import Reception
 from walytis_core.registry import OwnKey, Registry
-from walytis_core.service import Service
-from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.service import PEER_MARK, Service
+from walytis_core.signer import MULTIKEY_PREFIX, Ed25519Signer, Signer
 from walytis_core.status import NodeStats
 from walytis_core.store.sqlite import SqliteStore
+from walytis_core.streams import Streams
 
 _NODE_KEY: Final = "node"
 _LISTEN_KEY: Final = "listen"
@@ -63,7 +74,7 @@ class Node:
         *,
         layers: Sequence[Layer] = (),
         neighbours: int,
-        members: IsMember | None = None,
+        members: Members | None = None,
         signers: Mapping[BlockId, Signer] | None = None,
     ) -> None:
         self._store = store
@@ -75,7 +86,9 @@ class Node:
         self._secrets = ChainSecrets(keys, store)
         self._service = Service(network, self.signer, neighbours)
         self._life = Lifetime(self._main, self._close_chains)
-        reception = Reception(self._service, self._secrets.secret)
+        self.streams = Streams(self._life, self._service)
+        """Streams to peers, for layers that speak to them themselves."""
+        reception = Reception(self._service, self._secrets)
         network.serve(JOIN_PROTOCOL, reception.answer)
         network.resume_at((store.get(_LISTEN_KEY) or b"").decode(errors="replace").split())
         exchange = Exchange(store, self._service.shared)
@@ -87,7 +100,8 @@ class Node:
             return store.chains().get(id, "deleted")
 
         self._home = Home(self._life, self._service, reception, exchange, self._copying, name_of)
-        assembly = Assembly(self._home, keys, self._secrets, layers, Membership(members))
+        self._membership = Membership(members)
+        assembly = Assembly(self._home, keys, self._secrets, layers, self._membership)
         self._registry = Registry(store, self._secrets, assembly)
         self._registry.open(signers or {})
         self._life.start()
@@ -102,8 +116,9 @@ class Node:
         network: Network | None = None,
         layers: Sequence[Layer] = (),
         neighbours: int = Limits.neighbours,
-        members: IsMember | None = None,
+        members: Members | None = None,
         signers: Mapping[BlockId, Signer] | None = None,
+        keys: Callable[[Path], Keys] = FileKeys,
     ) -> Self:
         """Opens a directory, making it where it is missing, and goes online.
 
@@ -113,23 +128,30 @@ class Node:
                 it takes the same each time.
             layers: Layers that judge blocks by type prefix.
             neighbours: Sync streams that each chain keeps open; 0 for none but those that a sync needs.
-            members: Says whether a node key belongs to an identity, for chains that members of an identity read;
-                without it nobody is let in there. Called in a thread, a few at once; nobody else waits for it.
+            members: Knows the members of identities, for chains that they read; without it nobody is let in there.
+                See `use_members`.
             signers: For chains that were made or joined with a `signer` of the app's own: that signer again, by chain
                 id. Without it such a chain can be read, and appending raises `LockedError`.
+            keys: Opens what keeps this node's secrets, given the folder for it, once the directory is this process's;
+                closed with the node. Plain files of mode 0600 when left out; `identities.keystore.open_keys` seals them.
 
         Raises:
             InUseError: Another process has the directory open.
+            LockedError: Its keys are sealed, and `keys` was left out; `WrongPassphraseError` when it does not open them.
             StorageError: The directory cannot be read or written, or its store is of a newer version.
         """
         path = Path(directory)
-        store = SqliteStore.open(path)
-        try:
-            keys, transport = FileKeys(path / "keys"), network or _embedded()
-            return cls(store, keys, transport, layers=layers, neighbours=neighbours, members=members, signers=signers)
-        except BaseException:
-            store.close()
-            raise
+        with ExitStack() as opened:
+            store = SqliteStore.open(path)
+            opened.callback(store.close)
+            held = keys(path / "keys")
+            opened.callback(held.close)
+            node = cls(
+                store, held, network or _embedded(),
+                layers=layers, neighbours=neighbours, members=members, signers=signers,
+            )  # fmt: skip
+            opened.pop_all()  # from here on they are closed with the node
+        return node
 
     @classmethod
     def in_memory(
@@ -159,6 +181,7 @@ class Node:
         self._close_chains()
         self._life.end()
         self._service.shared.workers.close()
+        self._keys.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -291,6 +314,52 @@ class Node:
         self._life.require_open()
         return Import(self._registry, self._life.require_open, Path(path), name, progress, signer).run()
 
+    def adopt(self, genesis: bytes, *, name: str, addresses: Sequence[str] = (), signer: Signer | None = None) -> Chain:
+        """Takes up a chain whose first block is known, because a block of another chain carries it, say.
+
+        It syncs with peers that hold it, as any chain does: they let in who may read it. Where it is held already, that
+        chain is given, under the name it has.
+
+        Args:
+            genesis: The bytes of its first block (`Chain.genesis`).
+            name: What to call it here.
+            addresses: Where peers may be found that hold it, as `addresses` gives them there.
+            signer: Writes it with this key, once a sync has shown what else it wrote (see `Chain.write_with`); None for
+                a fresh one.
+
+        Raises:
+            InvalidInputError: This is no first block of a chain; the name is taken, or an address names no peer.
+            NotAllowedError: The readers of the chain hold a secret: join it, with an invitation.
+            StorageError: It is held here, and damaged; or the disk refused.
+            ClosedError: The node has been closed.
+        """
+        self._life.require_open()
+        block = _first_block(genesis)
+        if not all(PEER_MARK in address for address in addresses):
+            raise InvalidInputError("an address names the peer that it leads to", hint="Use what `addresses()` gave.")
+        chain = self._registry.take_up(block, name, OwnKey.of(signer))
+        self._life.loop.post(partial(self._service.look_for, chain.id, list(addresses)))
+        return chain
+
+    def use_members(self, members: Members) -> None:
+        """Says who knows the members of identities, for the chains that they read: from now on, in place of who did before.
+
+        It is asked in threads, a few at once; nobody else waits for it. Where it knows no secret of an identity, its chains
+        can be read and written here, and meet nobody.
+        """
+        self._life.require_open()
+        self._membership.use(members)
+        self._life.loop.post(partial(self._service.members_changed, None))
+
+    def members_changed(self, did: str) -> None:
+        """Has the chains that the members of an identity read go on with the members and secrets that there are now.
+
+        Streams end whose peers are not admitted any more, and those that were opened under a secret that is not listed any
+        more. Returns at once; may be called from anywhere, as often as need be.
+        """
+        self._life.require_open()
+        self._life.loop.post(partial(self._service.members_changed, did))
+
     # --- the network ---------------------------------------------------------------------------------------------
 
     def addresses(self) -> list[str]:
@@ -300,6 +369,16 @@ class Node:
             UnavailableError: The network does not come up.
         """
         return self._home.addresses()
+
+    @property
+    def key(self) -> bytes:
+        """The node's public key, 32 bytes: peers see it proven, as `PeerInfo.node_key`."""
+        return self.signer.key[len(MULTIKEY_PREFIX) :]
+
+    @property
+    def keys(self) -> Keys:
+        """Where this node keeps its secrets: layers keep theirs there, too, each under names of its own."""
+        return self._keys
 
     @property
     def peer_id(self) -> str:
@@ -359,7 +438,7 @@ class Node:
         self._life.require_open()
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
         self._registry.require_not_held(ticket.chain_id)
-        if ticket.issuer == self.signer.key[2:]:
+        if ticket.issuer == self.key:
             raise LocalError("this is an invitation of this very node", hint="Use it on another node.")
         if ticket.expires is not None and ticket.expires <= time.time():
             raise JoinError("the invitation has expired")
@@ -383,6 +462,17 @@ def _listed(writers: Literal["anyone"] | Collection[bytes], own: bytes) -> froze
     if not all(isinstance(key, bytes) for key in writers):
         raise InvalidInputError("a writer is an Ed25519 multikey of 34 bytes")
     return frozenset(writers) | {own}
+
+
+def _first_block(encoded: bytes) -> Block:
+    try:
+        block = decode(encoded)
+        readers = read_genesis(block).policy.readers
+    except RemoteError as error:
+        raise InvalidInputError(f"this is no first block of a chain: {error.reason.value}") from error
+    if readers == SECRET:
+        raise NotAllowedError("its readers hold a secret, which is not in the first block", hint="Join it instead.")
+    return block
 
 
 def _app_data(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
-from walytis_core.standing import Standing, Void
+from walytis_core.standing import Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
@@ -35,13 +35,23 @@ Judged = Callable[[Position], Standing | None]
 """Gives what a layer's `check` made of the member at a place; None when it is not of the part that is being checked."""
 
 
-class DamagedError(Exception):
-    """The bytes of a member are lost here and wanted again. Never leaves the view."""
+class UnknownError(Exception):
+    """What was asked cannot be told here yet: the block waits. Never leaves the view.
+
+    Attributes:
+        wait: What for.
+    """
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__("what was asked cannot be told here yet")
+        self.wait = wait
+
+
+class DamagedError(UnknownError):
+    """The bytes of a member are lost here and wanted again."""
 
     def __init__(self, chain: BlockId, id: BlockId) -> None:
-        super().__init__(f"the bytes of block {id.short} are damaged")
-        self.chain = chain
-        self.id = id
+        super().__init__(Wait(chain, (id,)))
 
 
 class Header(NamedTuple):
@@ -243,6 +253,27 @@ class Past:
             for named, found in self._read([named for named in header.named if named not in seen]).items():
                 seen[named] = found
                 heappush(todo, (-found.height, _Falling(named)))
+
+
+class KnownPast(Past):
+    """A past that is asked when the block's verdict stands, as `Layer.step` does.
+
+    Invariant: what it says is the same on every node. Where `Past` would say "not here yet", it raises `UnknownError`.
+    """
+
+    def standing(self, id: BlockId) -> Standing:
+        """What `check` made of a block of the past; never `Wait`."""
+        standing = super().standing(id)
+        if isinstance(standing, Wait):
+            raise UnknownError(standing)
+        return standing
+
+    def of(self, chain: BlockId, heads: Collection[BlockId]) -> Past:
+        """Blocks of another chain with all their ancestors; never None."""
+        held = None if self._others is None else self._others(chain)
+        if held is None or not holds(held, heads):
+            raise UnknownError(Wait(chain, tuple(heads)))
+        return KnownPast(Headers(held), heads, self._others)
 
 
 class _Falling:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from walytis_core.errors import ClosedError, UnavailableError
 
@@ -41,6 +41,7 @@ class Pending(Generic[T]):
     def __init__(self, on_cancel: Callable[[], None] | None = None) -> None:
         self._future: Future[T] = Future()
         self._progress = PendingProgress(0, 0, "starting")
+        self._first: Pending[Any] | None = None
         self._on_cancel = on_cancel
         self._lock = threading.Lock()
         self._is_settled = False
@@ -94,13 +95,21 @@ class Pending(Generic[T]):
 
     def progress(self) -> PendingProgress:
         """How far it is."""
-        return self._progress
+        return self._progress if self._first is None else self._first.progress()
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called once there is a result, an error or a cancellation, at once where there is; in any thread."""
+        self._future.add_done_callback(lambda _: callback())
 
     # --- for whoever works on it -----------------------------------------------------------------------------
 
     def report(self, held: int, known: int, state: str) -> None:
         """Says how far it is."""
-        self._progress = PendingProgress(held, known, state)
+        self._progress, self._first = PendingProgress(held, known, state), None
+
+    def begin_with(self, first: Pending[Any]) -> None:
+        """Is as far as another one, which comes first, until it says otherwise."""
+        self._first = first
 
     def resolve(self, value: T) -> None:
         """Gives the result; ignored once there is one."""

@@ -38,9 +38,14 @@ class Policy(NamedTuple):
     data: bytes = b""
 
     @property
+    def is_public(self) -> bool:
+        """Whether everyone may read: who is let in without a right to write needs an address, and no secret."""
+        return self.readers == EVERYONE
+
+    @property
     def is_open(self) -> bool:
         """Whether anyone may read and write: an invitation is then only an address."""
-        return self.writers is None and self.readers == EVERYONE
+        return self.writers is None and self.is_public
 
     def named(self, layer: str) -> str | None:
         """What the genesis names for a layer, where `data` is a DAG-CBOR map of text: its rule, say."""

@@ -7,18 +7,18 @@ the answer that everybody gets who proved nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from walytis_core.admission import Invitations, Inviter, answer_join
 from walytis_core.boundary import for_peer
+from walytis_core.chain_keys import ChainSecrets
 from walytis_core.cid import BlockId
 from walytis_core.invitation import invitation_id
 from walytis_core.joining import Terms
 from walytis_core.limits import Limits
 from walytis_core.network.port import Stream
-from walytis_core.seals import ChainSecret
 from walytis_core.service import Service
+from walytis_core.store.port import ChainStore
 
 if TYPE_CHECKING:
     from walytis_core.chain import Chain
@@ -29,23 +29,27 @@ class Reception:
 
     Args:
         service: The node on the network.
-        secret_of: Gives a chain's secret, or None.
+        secrets: Those of the chains, and the seeds of invitations.
     """
 
-    def __init__(self, service: Service, secret_of: Callable[[BlockId], ChainSecret | None]) -> None:
+    def __init__(self, service: Service, secrets: ChainSecrets) -> None:
         self._service = service
-        self._secret_of = secret_of
+        self._secrets = secrets
         self._chains: dict[BlockId, Chain] = {}
         self._under_way: Counter[str] = Counter()
         self._expected: dict[bytes, BlockId] = {}
 
     def open(self, chain: Chain) -> None:
-        """A chain is there: its invitations count, and if it is open to all, its id alone does."""
-        if chain.policy.is_open:
+        """A chain is there: its invitations count, and if everyone may read it, its id alone does, to read."""
+        if chain.policy.is_public:
             self.expect(invitation_id(chain.id, None), chain.id)
-        for record in Invitations(chain.tables).all():
+        for record in self.invitations(chain.tables).all():
             self.expect(record.id, chain.id)
         self._chains[chain.id] = chain
+
+    def invitations(self, tables: ChainStore) -> Invitations:
+        """The invitations to a chain."""
+        return Invitations(tables, self._secrets)
 
     def expect(self, invitation: bytes, chain: BlockId) -> None:
         """An invitation, by its id, was issued."""
@@ -75,11 +79,15 @@ class Reception:
         chain = self._chains.get(self._expected.get(invitation, BlockId()))
         if chain is None:
             return None
-        record = Invitations(chain.tables).get(invitation)
-        return Terms(chain.id, None if record is None else record.seed)
+        invitations = self.invitations(chain.tables)
+        if invitations.get(invitation) is None:  # an address
+            return Terms(chain.id, None)
+        seed = invitations.seed(invitation)
+        return None if seed is None else Terms(chain.id, seed)
 
     def _inviter(self, id: BlockId) -> Inviter | None:
         chain = self._chains.get(id)
         if chain is None:
             return None
-        return Inviter(chain.engine, chain.name, self._secret_of(id), lambda author: chain.admit(author).id)
+        invitations, secret = self.invitations(chain.tables), self._secrets.secret(id)
+        return Inviter(chain.engine, chain.name, secret, invitations, lambda author: chain.admit(author).id)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
+from walytis_core.admission import Invitations
 from walytis_core.assembly import Assembly
 from walytis_core.authors import first_values
 from walytis_core.block import Block
@@ -22,7 +23,7 @@ from walytis_core.chain_keys import ChainSecrets
 from walytis_core.cid import BlockId
 from walytis_core.errors import InvalidInputError, LocalError, NotFoundError, StorageError, WalytisError
 from walytis_core.joining import Grant
-from walytis_core.policy import EVERYONE, NONCE_BYTES, Policy, create_genesis
+from walytis_core.policy import NONCE_BYTES, SECRET, Policy, create_genesis
 from walytis_core.seals import SECRET_BYTES, ChainSecret
 from walytis_core.signer import Ed25519Signer, Signer
 from walytis_core.store.sqlite import SqliteStore
@@ -84,12 +85,18 @@ class Registry:
         held, is_copy = self._store.chains(), self._store.device_changed
         self._secrets.tidy(held)
         for id in held:
+            self._invitations(id).settle(int(time.time()))
+        self._secrets.wipe(self._store.scrub)
+        for id in held:
             try:
                 self._assembly.open(self._store.chain(id), signers.get(id), is_copy=is_copy)
             except StorageError as error:
                 self._damaged[id] = error
         if is_copy and not self._damaged:  # else the next opening asks again, for all
             self._store.acknowledge_device()
+
+    def _invitations(self, id: BlockId) -> Invitations:
+        return Invitations(self._store.chain(id), self._secrets)
 
     # --- looking up --------------------------------------------------------------------------------------------------
 
@@ -159,7 +166,7 @@ class Registry:
     def create(self, name: str, policy: Policy, key: OwnKey) -> Chain:
         """Makes a new chain. Raises `InvalidInputError` where the name is not free."""
         genesis = create_genesis(key.signer, policy, os.urandom(NONCE_BYTES), time.time_ns() // 1_000_000)
-        secret = None if policy.readers == EVERYONE else ChainSecret(0, os.urandom(SECRET_BYTES))
+        secret = ChainSecret(0, os.urandom(SECRET_BYTES)) if policy.readers == SECRET else None
         with self._naming:
             self.require_new_name(name)
             values = first_values(given=key.given_key)
@@ -179,6 +186,13 @@ class Registry:
                 self.require_new_name(name)
             values = first_values(given=key.given_key, issuer="")
             return self._add(genesis, name or self._free_name(like), None, key, values)
+
+    def take_up(self, genesis: Block, name: str, key: OwnKey) -> Chain:
+        """The chain with this first block: the one that is held, or a new one under this name, which must be free then."""
+        with self._naming:
+            with suppress(NotFoundError):
+                return self.find(genesis.id)
+            return self.take_in(genesis, name, name, key)
 
     @contextmanager
     def importing(self, require_open: Callable[[], None]) -> Iterator[None]:
@@ -209,7 +223,7 @@ class Registry:
         """Writes the keys, then the chain with its first values; what fails leaves nothing behind."""
         id = genesis.id
         self.require_not_held(id)  # two joins at once: the keys of the first stay
-        self._secrets.note(id)
+        self._secrets.begin(id)
         try:
             self._secrets.put(id, key.seed, secret)
             chain = self._assembly.open(self._store.create_chain(genesis, name, values), key.given)
@@ -243,12 +257,11 @@ class Registry:
 
     def _take_out(self, id: BlockId, chain: Chain | None) -> StorageError | None:
         """Takes a chain out of the store, then of the node; gives why its keys could not be removed."""
-        self._secrets.note(id)
         if chain is None:
-            self._store.hide_chain(id)
+            self._hide(id)
         else:
             with chain.engine.exclusive():  # nothing is written to it in between
-                self._store.hide_chain(id)
+                self._hide(id)
                 chain.engine.close()
         self._assembly.take_out(id)
         self._damaged.pop(id, None)
@@ -257,6 +270,10 @@ class Registry:
         except StorageError as error:
             return error
         return None
+
+    def _hide(self, id: BlockId) -> None:
+        self._secrets.note(id, self._invitations(id).ids())
+        self._store.hide_chain(id)
 
 
 def _not_found(name_or_id: str | BlockId) -> NotFoundError:

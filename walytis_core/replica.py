@@ -128,8 +128,8 @@ class Replica:
                 return self._fired(name, held, now_s)
             case Settle():
                 return self._settle(held)
-            case PeerSeen(peer):
-                return [*self.sync.seen(peer, held), *(self.sync.missing.repair() if self._corrupt else [])]
+            case PeerSeen(peer, node_key):
+                return [*self.sync.seen(peer, node_key, held), *(self.sync.missing.repair() if self._corrupt else [])]
             case PeerLost(peer):
                 return [*self.sync.lost(peer, held, now_s), *self._fetching.lost(peer, self._peers())]
             case _:
@@ -210,7 +210,7 @@ class Replica:
     def _wanted(self, event: Corrupt | Fetch) -> list[Effect]:
         """Something that was not asked for by a peer is wanted from peers."""
         if isinstance(event, Fetch):
-            return self._fetching.want(event.cids, self._peers())
+            return self._fetching.want(event.cids, self._peers(), event.readers)
         self._corrupt.update(event.ids)
         return self.sync.missing.repair()
 

@@ -30,6 +30,8 @@ from walytis_core.status import PeerInfo
 from walytis_core.timers import Timers
 from walytis_core.workers import Workers
 
+PEER_MARK: Final = "/p2p/"
+"""Stands before the peer id in an address."""
 _TICK_S: Final = 2.0
 _UP_WAIT_S: Final = 15.0
 _AGAIN_S: Final = 2.0
@@ -118,7 +120,7 @@ class Service:
 
     def add(self, chain: ChainService) -> None:
         """A chain is there; in the loop."""
-        self.chains[chain.keys.chain_id] = chain
+        self.chains[chain.engine.genesis.id] = chain
         self._tasks.start(chain.run)  # those that come before the network are started with it
 
     def remove(self, chain_id: bytes) -> None:
@@ -126,6 +128,12 @@ class Service:
         chain = self.chains.pop(chain_id, None)
         if chain is not None:
             chain.close()
+
+    def members_changed(self, did: str | None) -> None:
+        """Who are the members of an identity, or of any, may have changed; in the loop."""
+        for chain in self.chains.values():
+            if chain.circle is not None and did in (None, chain.circle.did):
+                chain.members_changed()
 
     # --- the peers of one chain --------------------------------------------------------------------------------------
 
@@ -154,6 +162,14 @@ class Service:
             own = [address for address in addresses if address.endswith(f"/p2p/{peer}")]
             chain.known.learn(peer, own or [f"{address}/p2p/{peer}" for address in addresses])
             chain.contact(peer)
+
+    def look_for(self, id: BlockId, addresses: Sequence[str]) -> None:
+        """Peers of a chain may be found at these addresses, each of which names its peer; in the loop."""
+        chain = self.chains.get(id)
+        if chain is not None:
+            for address in addresses:
+                chain.known.learn(address.rpartition(PEER_MARK)[2], [address])
+            chain.tick()
 
     # --- peers that misbehave --------------------------------------------------------------------------------------
 
@@ -236,7 +252,7 @@ class Service:
     async def _answer(self, stream: Stream) -> None:
         frames = Frames(stream)
         ends = Ends(stream.peer, self._network.peer_id)
-        candidates = [chain.candidate for chain in self.chains.values()]
+        candidates = [candidate for chain in self.chains.values() for candidate in chain.candidates()]
         machine = Responder(self.shared.node, candidates, ends, os.urandom(ENTROPY_BYTES))
         session = await open_as_responder(frames, machine, self._admits)
         chain = self.chains.get(session.chain_id)

@@ -176,6 +176,7 @@ class SyncSession:
     ) -> None:
         self.peer = frames.stream.peer
         self.node_key = session.peer_node_key
+        self.keys = session.keys
         self.initiator = initiator
         self.ended = trio.Event()
         self.last_contact = time.time()
@@ -271,7 +272,7 @@ class SyncSession:
 
     async def _consume(self, pipe: trio.MemoryReceiveChannel[_Item]) -> None:
         """Hands messages to the engine, in order; those that wait together go in one call."""
-        await self._in_thread(partial(self._engine.handle, PeerSeen(self.peer)))
+        await self._in_thread(partial(self._engine.handle, PeerSeen(self.peer, self.node_key)))
         async for first in pipe:
             if not first.is_ready.is_set():
                 await first.is_ready.wait()

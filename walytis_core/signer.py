@@ -7,6 +7,7 @@ over ``b"walytis/block/1" + header bytes``. This file knows nothing of what is s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Protocol
 
 from nacl import bindings
@@ -66,6 +67,7 @@ def is_signed(key: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)  # it costs more than a signature check, and the same keys are met again and again
 def is_author_key(key: bytes) -> bool:
     """Whether a multikey may be an author: Ed25519, a canonical point of the main subgroup, not of small order."""
     return (

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from walytis_core import branches
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import Reason
-from walytis_core.events import Contact, Effect, Notify, Progress, Publish, Reject, Send, SetTimer, Synced
+from walytis_core.events import Contact, Effect, Met, Notify, Progress, Publish, Reject, Send, SetTimer, Synced
 from walytis_core.frontier import Entry
 from walytis_core.limits import Limits
 from walytis_core.link import Link, portions
@@ -48,6 +49,7 @@ class Sync:
     Attributes:
         gossips: Whether there are peers on the channel beyond those with a link.
         missing: What is asked for, block by block.
+        lets: The node keys that may have content with a label; nobody may have content with another one.
     """
 
     members: Members
@@ -56,6 +58,7 @@ class Sync:
     links: dict[str, Link] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
     missing: Missing = field(init=False)
+    lets: dict[str, frozenset[bytes]] = field(default_factory=dict)
     _has_pulled: bool = False
     _trickle: Trickle = field(default_factory=Trickle)
 
@@ -68,10 +71,13 @@ class Sync:
         """What a replica does when it starts."""
         return [SetTimer("trickle", self._trickle.begin(self.random()))]
 
-    def seen(self, peer: str, held: ChainStore) -> list[Effect]:
+    def seen(self, peer: str, node_key: bytes, held: ChainStore) -> list[Effect]:
         """A stream to a peer is open."""
-        self.links[peer] = Link(peer)
-        return [Send(peer, self._digest(held))]
+        self.links[peer] = Link(peer, may_have=partial(self._may_have, node_key))
+        return [Send(peer, self._digest(held)), Notify(Met(peer))]
+
+    def _may_have(self, node_key: bytes, label: str) -> bool:
+        return not label or node_key in self.lets.get(label, ())
 
     def lost(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
         """A stream is gone; a pull over it goes to another peer."""
@@ -92,6 +98,9 @@ class Sync:
             return []
         messages, again = link.pump(held, self.members.frozen, Why.NEWS if self.gossips else Why.NEWS_HERE)
         effects: list[Effect] = [Send(peer, message) for message in messages]
+        if link.denied:
+            effects.extend([Reject(Reason.NOT_A_MEMBER, peer)] * link.denied)
+            link.denied = 0
         if link.is_done():
             effects.append(Send(peer, Done(self.members.frontier.digest(), held.count)))
         if again:

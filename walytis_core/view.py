@@ -28,7 +28,7 @@ from walytis_core.fold import Fold
 from walytis_core.folds import Folds, digest_of
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
-from walytis_core.past import Headers, Others, Past, holds
+from walytis_core.past import Headers, KnownPast, Others, Past, holds
 from walytis_core.standing import OBEYED, Failed, Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position, Query
 
@@ -61,9 +61,8 @@ class View:
         """Whether a check has ever looked at another chain: set before it looks."""
         self._guarded = Guarded(layer)
         self._headers = Headers(store)
-        self._folds = Folds(layer, self._guarded, store)
+        self._folds = Folds(layer, self._guarded, store, self._known_past if layer.looks_back else None)
         self._foreseen: tuple[BlockId | None, Standing] = None, OBEYED
-        self._awaited: set[BlockId] = set()
         self._changed: set[BlockId] = set()
         self._is_settled = False
 
@@ -97,7 +96,7 @@ class View:
             The blocks whose standing changed.
         """
         start = self._folds.cursor
-        if not self._settle() and chain in self._awaited:
+        if not self._settle() and chain in self._folds.awaited:
             self._recheck(chain)
         return self._finish(start, ())
 
@@ -142,7 +141,7 @@ class View:
     @property
     def awaited(self) -> frozenset[BlockId]:
         """The chains that blocks wait for."""
-        return frozenset(self._awaited)
+        return frozenset(self._folds.awaited)
 
     def standing(self, id: BlockId) -> Standing:
         """What the layer makes of a member; a block of another layer, or of none, is obeyed.
@@ -276,7 +275,7 @@ class View:
         if foreseen != block.id:
             standing = failure or self._check(block, key)
         if isinstance(standing, Wait):
-            self._awaited.add(standing.chain)
+            self._folds.awaited.add(standing.chain)
         fold.put(Entry(place, standing))
         self._folds.note(block)
         return True
@@ -289,6 +288,10 @@ class View:
 
     def _check(self, block: Block, key: Key) -> Standing:
         return self._guarded.check(block, self.past(block.ancestors_named, key))
+
+    def _known_past(self, block: Block, key: Key) -> Past:
+        """What `step` is given: a block's past, as it is on every node."""
+        return KnownPast(self._headers, block.ancestors_named, self._others, partial(self._judged, key))
 
     def _judged(self, key: Key, place: Position) -> Standing | None:
         """What `check` made of a member: where `step` fails depends on what came in between."""
@@ -304,22 +307,22 @@ class View:
 
     def _recheck(self, chain: BlockId | None) -> None:
         """Checks again what waits for a chain, or for any."""
-        self._awaited = set()
+        self._folds.awaited.clear()
         is_due = cache(partial(self._is_due, chain))  # many may wait for the same
         for fold in self._folds.waiting():
             waits = [self._recheck_entry(fold, entry, is_due) for page in fold.waiting() for entry in page]
             chains = {wait.chain for wait in waits if isinstance(wait, Wait)}
             fold.set_waiting(bool(chains))
-            self._awaited |= chains
+            self._folds.awaited.update(chains)
             self._folds.relieve()
 
     def _is_due(self, chain: BlockId | None, wait: Wait) -> bool:
-        """Whether what waits may wait no more, now that a chain, or any, took blocks."""
+        """Whether what waits may wait no more: what it waits for is held, in bytes that are not damaged."""
         if chain not in (None, wait.chain):
             return False
-        if wait.chain == self._store.id:  # what it waits for is a member, whose bytes are damaged or were
-            return True
-        return self._others is not None and holds(self._others(wait.chain), wait.heads)
+        is_own = wait.chain == self._store.id
+        held = self._store if is_own else self._others(wait.chain) if self._others else None
+        return held is not None and holds(held, wait.heads) and len(held.encoded(wait.heads)) == len(set(wait.heads))
 
     def _recheck_entry(self, fold: Fold, entry: Entry, is_due: Callable[[Wait], bool]) -> Standing:
         before, id = entry.standing, id_at(entry.place)

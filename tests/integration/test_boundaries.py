@@ -13,12 +13,12 @@ import pytest
 import trio
 
 from tests.suites.hostile import JOIN, Stranger, is_served, keys_of
-from tests.suites.nodes import WITHIN_S, Crew, assert_sound, join, until, until_same
+from tests.suites.nodes import WITHIN_S, Circle, Crew, assert_sound, join, until, until_same
 from walytis_core import Chain, Layer, Node, Reason, StorageError, UnavailableError, WalytisError, reception, session
 from walytis_core.block import Block
 from walytis_core.chain_service import ChainService
 from walytis_core.engine import Engine
-from walytis_core.events import Input, PeerSeen
+from walytis_core.events import Input, PeerSeen, Revised
 from walytis_core.known_peers import KnownPeers
 from walytis_core.limits import Limits
 from walytis_core.messages import Credit, Message, Peers, Want, encode
@@ -165,7 +165,7 @@ def test_members_that_raises_lets_nobody_in(tmp_path: Path, hub: MemoryHub) -> N
     def members(_did: str, _key: bytes) -> bool:
         raise KeyError("a bug of the app")
 
-    with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
+    with Node.open(tmp_path, network=MemoryNetwork(hub), members=Circle(READERS, members)) as node:
         node.addresses()
         chain = node.create_chain("closed", readers=READERS)
         with Stranger(MemoryNetwork(hub)) as stranger, pytest.raises(UnavailableError):
@@ -187,7 +187,7 @@ def test_members_that_takes_its_time_holds_up_nobody_else(
         return did == READERS
 
     try:
-        with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
+        with Node.open(tmp_path, network=MemoryNetwork(hub), members=Circle(READERS, members)) as node:
             node.addresses()
             closed, opened = node.create_chain("closed", readers=READERS), node.create_chain("open", readers="everyone")
             with Stranger(MemoryNetwork(hub)) as stranger:
@@ -217,7 +217,7 @@ def test_members_that_never_answers_does_not_keep_the_node_open(tmp_path: Path, 
 
     try:
         with Stranger(MemoryNetwork(hub)) as stranger:
-            with Node.open(tmp_path, network=MemoryNetwork(hub), members=members) as node:
+            with Node.open(tmp_path, network=MemoryNetwork(hub), members=Circle(READERS, members)) as node:
                 node.addresses()
                 chain = node.create_chain("closed", readers=READERS)
                 keys = keys_of(node, chain)
@@ -236,15 +236,35 @@ def test_members_that_never_answers_does_not_keep_the_node_open(tmp_path: Path, 
         answer.set()
 
 
-def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C25: telling other chains of new blocks may fail; the node goes on."""
+def asking(chain: Callable[[], Chain]) -> Layer:
+    """A layer that looks at another chain: only chains that ask are told of others."""
 
-    def asks(_block: Block, past: Past) -> Standing:  # only chains that ask are told
-        past.of(chain.id, ())
+    def asks(_block: Block, past: Past) -> Standing:
+        past.of(chain().id, ())
         return OBEYED
 
-    layer = Layer("app/", check=asks, step=lambda s, _b: s, finish=lambda s: (s, {}), initial=0)
-    with Node.in_memory(hub, layers=[layer]) as node:
+    return Layer("app/", check=asks, step=lambda s, _b: s, finish=lambda s: (s, {}), initial=0)
+
+
+def test_other_chains_hear_of_blocks_that_are_healed(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C24, C52: what waits for damaged blocks of another chain is looked at again when they are healed."""
+    with Node.in_memory(hub, layers=[asking(lambda: chain)]) as node:
+        chain, other = node.create_chain("x"), node.create_chain("y")
+        other.append(b"", type="app/")
+        told: list[object] = []
+
+        def resolved(_view: View, id: object) -> tuple[object, ...]:
+            told.append(id)
+            return ()
+
+        monkeypatch.setattr(View, "resolved", resolved)
+        chain.judging._engine._notify(Revised((chain.id,)))
+        until(lambda: told == [chain.id])
+
+
+def test_a_disk_that_refuses_another_chains_views(hub: MemoryHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25: telling other chains of new blocks may fail; the node goes on."""
+    with Node.in_memory(hub, layers=[asking(lambda: chain)]) as node:
         chain, other = node.create_chain("x", readers="everyone"), node.create_chain("y")
         other.append(b"", type="app/")
         node.addresses()

@@ -19,7 +19,7 @@ from tools.conformance import ROOT
 from walytis_core import Node
 
 EXAMPLES = ROOT / "examples"
-TESTED = {"terminal_chat.py", "shared_notes.py", "shared_todo.py", "in_a_notebook.py"}
+TESTED = {"terminal_chat.py", "shared_notes.py", "shared_todo.py", "shared_identity.py", "in_a_notebook.py"}
 WITHIN_S = 60
 
 
@@ -169,6 +169,39 @@ def test_the_shared_to_do_list_is_short() -> None:
     assert len((EXAMPLES / "shared_todo.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
+@pytest.mark.slow
+@pytest.mark.libp2p
+def test_one_person_on_two_devices(tmp_path: Path) -> None:
+    """I17, I20: a device joins by a code, reads what was written while it was off, and says nothing more once it was removed."""
+    name = "shared_identity.py"
+    with running(tmp_path, name, "laptop") as laptop:
+        assert laptop.hear("write this down").count("-") >= 13
+        uri = laptop.hear("walytis:").split()[-1]
+        laptop.say("buy milk")
+        laptop.hear("note: buy milk")
+        with running(tmp_path, name, "phone", uri) as phone:
+            phone.hear("note: buy milk")
+            phone.say("and bread")
+            while "note: and bread" not in phone.hear(""):  # a key that is new here writes once others were met
+                phone.say("and bread")
+            laptop.hear("note: and bread")
+        laptop.say("renew")
+        laptop.hear("epoch 2")
+        laptop.say("and eggs")
+        with running(tmp_path, name, "phone") as phone:
+            phone.hear("note: and eggs")
+            laptop.say("devices")
+            assert laptop.hear("phone").strip() == "2 phone live"
+            laptop.say("remove 2")
+            laptop.say("devices")
+            assert laptop.hear("phone").strip() == "2 phone removed"
+            phone.say("devices")
+            while "live" in phone.hear("2 phone"):  # until it has heard; a test has a time limit of its own
+                phone.say("devices")
+            phone.say("renew")
+            phone.hear("no seat")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -177,6 +210,7 @@ def test_the_shared_to_do_list_is_short() -> None:
         ("shared_notes.py", ["a", "set", "x"]),
         ("terminal_chat.py", []),
         ("shared_todo.py", []),
+        ("shared_identity.py", []),
     ],
 )
 def test_what_is_missing_is_answered_by_how_it_is_used(tmp_path: Path, name: str, arguments: list[str]) -> None:

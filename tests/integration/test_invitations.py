@@ -19,6 +19,7 @@ from walytis_core import (
     Ed25519Signer,
     InvalidInputError,
     Invitation,
+    InvitationUse,
     JoinError,
     LocalError,
     Node,
@@ -109,6 +110,23 @@ def test_a_retry_after_a_cut(node: Node, other: Node, chain: Chain, hub: MemoryH
         other.delete_chain(copy)
 
 
+def test_uses_tell_of_the_keys_that_came(node: Node, other: Node, chain: Chain) -> None:
+    """I18: node key and author key of who used it, proven together; where any number may, and none is let write, nothing."""
+    listed = node.create_chain("listed", writers=[node.signer.key], readers="everyone")
+    open_to_all, plain = listed.invite(uses=None), chain.invite()
+    for invitation in (open_to_all, plain):
+        other.delete_chain(other.join(invitation).result(WITHIN_S))
+    assert listed.invitation_uses() == []
+    assert chain.invitation_uses() == [InvitationUse(other.key, frozenset(), plain.id)]
+    invitation, keys = listed.invite(), set[bytes]()
+    for _ in range(2):
+        copy = other.join(invitation).result(WITHIN_S)
+        keys.add(copy.author)
+        other.delete_chain(copy)
+        assert listed.invitation_uses() == [InvitationUse(other.key, frozenset(keys), invitation.id)]
+    assert len(keys) == 2
+
+
 def test_reusable(node: Node, chain: Chain, hub: MemoryHub) -> None:
     """C39: `uses` counts nodes; None lets any number in."""
     twice, always = str(chain.invite(uses=2)), str(chain.invite(uses=None))
@@ -150,13 +168,13 @@ def test_expired(node: Node, other: Node, chain: Chain) -> None:
 
 
 def test_revoked(node: Node, other: Node, chain: Chain) -> None:
-    """C39: a revoked one reads nothing; revoking what is not there is an error."""
+    """C39: a revoked one reads nothing, and is as if it had never been; revoking what is not there is an error."""
     by_value, by_id, by_record = chain.invite(), chain.invite(), chain.invite()
     chain.revoke(by_value)
     chain.revoke(by_id.id)
     chain.revoke(next(record for record in chain.invitations() if record.id == by_record.id))
     for invitation in (by_value, by_id, by_record):
-        assert_refused(other, str(invitation), "revoked")
+        assert_refused(other, str(invitation), "not honoured")
     assert all(record.revoked for record in chain.invitations())
     with pytest.raises(NotFoundError):
         chain.revoke(bytes(16))
@@ -173,7 +191,7 @@ def test_records_survive_a_restart(tmp_path: Path, hub: MemoryHub, other: Node) 
     with open_node(tmp_path / "a", hub) as node, Node.in_memory(hub) as third:
         node.addresses()
         assert_refused(third, str(used), "used")
-        assert_refused(third, str(revoked), "revoked")
+        assert_refused(third, str(revoked), "not honoured")
         third.join(str(open_one)).result(WITHIN_S)
 
 

@@ -352,6 +352,7 @@ def test_importing_it_does_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_running_it_prints_nothing() -> None:
     """C47: py-libp2p's log stays its own, and the root logger as it was."""
     program = (

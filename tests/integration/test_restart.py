@@ -69,6 +69,7 @@ def live_and_die(nursery: Nursery, directory: Path, rng: random.Random, lives: i
         assert set(after.ancestors_named) <= ids(chain) | {chain.id}
 
 
+@pytest.mark.slow
 def test_ten_kills(tmp_path: Path) -> None:
     """C22: kill -9 under concurrent appends loses nothing that was acknowledged (a short run)."""
     with nursing() as nursery:

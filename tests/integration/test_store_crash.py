@@ -102,6 +102,7 @@ def kill_many_times(nursery: Nursery, directory: Path, times: int, seed: int) ->
     assert total > times, "lives were too short to test anything"
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_acknowledged(nursery: Nursery, tmp_path: Path) -> None:
     """C22: kill -9 at a random instant under concurrent appends; reopening gives a valid chain with every acknowledged block."""
     kill_many_times(nursery, tmp_path, 20, seed=1)

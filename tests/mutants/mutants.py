@@ -1,31 +1,13 @@
-"""The mutants: in each a guard is gone or weakened, and the named tests must fail by assertion.
-
-A mutant is a text of a module and the text that takes its place. Rules for editing: the old text stands exactly once in the
-module; a killing test fails because a statement about state or outcome does not hold, never because something crashed.
-"""
+"""The mutants: in each a guard is gone or weakened, and the named tests must fail by assertion. Rules: `mutant.py`."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Mutant(NamedTuple):
-    """One mutant.
-
-    Attributes:
-        name: Which guard it lacks.
-        module: The module, without the package where that is `walytis_core`.
-        old: The text that is replaced.
-        new: What stands there instead.
-        killers: Tests, as pytest names them from `tests/unit/walytis_core`, without the ending of the file.
-    """
-
-    name: str
-    module: str
-    old: str
-    new: str
-    killers: tuple[str, ...]
-
+from tests.mutants.authority import AUTHORITY
+from tests.mutants.identities import IDENTITIES
+from tests.mutants.mutant import Mutant
+from tests.mutants.sessions import SESSIONS
 
 BLOCK: Final = (
     Mutant("trailing bytes", "block", "if at + _TAIL != len(data) or data[at : at + 2]", "if data[at : at + 2]",
@@ -197,7 +179,7 @@ EXCHANGE: Final = (
            ("../../integration/test_copying::test_content_that_is_fetched_while_the_daemon_goes_away",)),
     Mutant("put before pinned", "copying", "            await copies.put(portion)  # the daemon", "            pass  # the daemon",
            ("../../integration/test_copying::test_what_was_cleared_away_before_it_was_pinned",)),
-    Mutant("a given key may have written", "authors", "(is_new and not began_here)", "False",
+    Mutant("a given key may have written", "authors", "(is_new and not self._began_here)", "False",
            ("test_authors::test_a_given_key_that_is_new_here",)),
     Mutant("nodes that are none", "copying", "if data is not None and _is_sound(piece, data):", "if data is not None:",
            ("../../integration/test_copying::test_content_that_no_daemon_can_read_is_left_out",)),
@@ -429,6 +411,69 @@ OBJECTS: Final = (
            (f"{_OBJECTS}_state::test_rules_have_views_of_their_own",)),
 )  # fmt: skip
 
+_KEYSTORE: Final = "../identities/test_keystore"
+KEYSTORE: Final = (
+    Mutant("costs are looked at", "identities.keystore_file", "if not costs.are_bearable:\n        raise StorageError",
+           "if False:\n        raise StorageError", (f"{_KEYSTORE}_file::test_costs_are_capped_before_deriving",)),
+    Mutant("a cap on memory", "identities.keystore_file", "<= self.memory_kib <= MAX_MEMORY_KIB", "<= self.memory_kib",
+           (f"{_KEYSTORE}_file::test_costs_are_capped_before_deriving",)),
+    Mutant("a cap on passes", "identities.keystore_file", "1 <= self.passes <= MAX_PASSES", "1 <= self.passes",
+           (f"{_KEYSTORE}_file::test_costs_are_capped_before_deriving",)),
+    Mutant("the commitment", "identities.keystore_file", "if not hmac.compare_digest(key.beginning, self.beginning):", "if False:",
+           (f"{_KEYSTORE}_file::test_refused_vectors",)),
+    Mutant("the checksum", "identities.keystore_file", "if sha256(file[:-_SUM_BYTES]).digest() != file[-_SUM_BYTES:]:", "if False:",
+           (f"{_KEYSTORE}_file::test_every_flipped_bit_is_damage",)),
+    Mutant("the version", "identities.keystore_file", "if version != VERSION:", "if version < VERSION:",
+           (f"{_KEYSTORE}_file::test_another_version_is_said",)),
+    Mutant("secrets are bytes", "identities.keystore_file", "if len(secrets) != len(value):", "if False:",
+           (f"{_KEYSTORE}_file::test_a_body_of_another_kind",)),
+    Mutant("keys put beside it", "identities.keystore", "if secrets.get(name) != secret]", "if secrets.get(name, secret) != secret]",
+           (f"{_KEYSTORE}::test_plain_keys_of_a_backup_beside_it",)),
+    Mutant("torn plain keys", "identities.keystore", ".endswith((_DOOMED, _TORN))", ".endswith(_DOOMED)",
+           (f"{_KEYSTORE}::test_plain_keys_are_taken_over",)),
+    Mutant("hard links", "identities.keystore", " and found.st_nlink == 1:", ":",
+           (f"{_KEYSTORE}::test_hard_links_are_not_overwritten",)),
+    Mutant("sealed keys are no plain ones", "keys", "if is_sealed(self._directory):", "if False:",
+           (f"{_KEYSTORE}::test_a_sealed_folder_opens_no_other_way",)),
+    Mutant("no plain key beside sealed ones", "keys", "self._require_plain()\n        write_whole", "write_whole",
+           (f"{_KEYSTORE}::test_a_sealed_folder_opens_no_other_way",)),
+)  # fmt: skip
+
+_MEMBERS: Final = "../../integration/test_members"
+_FOR_LAYERS: Final = "../../integration/test_for_layers"
+LAYERS: Final = (
+    Mutant("who may have an object", "link", "if label is not None and not self.may_have(label):", "if False:",
+           ("test_link::test_content_for_some_readers",)),
+    Mutant("objects for the key that was proven", "syncing", "node_key in self.lets.get(label, ())", "bool(self.lets.get(label))",
+           ("test_replica::test_content_for_those_who_proved_a_key",)),
+    Mutant("a label stays on", "store.tables", "coalesce(nullif(excluded.readers, ''), readers)", "excluded.readers",
+           (f"{_FOR_LAYERS}::test_objects_without_a_label",)),
+    Mutant("blocks drop no objects", "store.tables", "(readers = '' OR ?)", "(1 OR ?)",
+           (f"{_FOR_LAYERS}::test_content_of_a_block_that_is_an_object",)),
+    Mutant("what is wanted for some", "fetching", "self._labels[cid] = readers", "pass",
+           ("test_fetching::test_what_is_wanted_for_some_readers",)),
+    Mutant("a key that is given later", "authors", "elif not (self._began_here", "elif False and not (self._began_here",
+           ("test_authors::test_a_key_that_is_given_later",)),
+    Mutant("a doubt goes over", "authors", "            if fresh:\n", "            if True:\n",
+           ("test_authors::test_another_key_on_a_chain_that_began_here",)),
+    Mutant("admitted by ours alone", "authors", "decode(data, BlockId(id)).author == author", "True",
+           ("test_authors::test_a_key_that_ours_admitted",)),
+    Mutant("addresses alone admit nobody", "admission",
+           "genesis.policy.is_public and claim.invitation_id == invitation_id(genesis.id, None)", "genesis.policy.is_public",
+           (f"{_FOR_LAYERS}::test_what_is_more_than_an_address",)),
+    Mutant("secrets are not public", "admission", "(policy.is_public and not write)", "not write",
+           (f"{_FOR_LAYERS}::test_what_is_more_than_an_address",)),
+    Mutant("streams end with membership", "chain_service", "if not await circle.admits(session.node_key):", "if False:",
+           (f"{_MEMBERS}::test_a_member_that_is_removed_and_knows_the_secret",)),
+    Mutant("streams end with their key", "chain_service", "                if not self._is_good(session):", "                if False:",
+           (f"{_MEMBERS}::test_a_member_that_is_behind",)),
+    Mutant("streams that are being opened", "chain_service",
+           "if self.circle is not None and self._changed_at > trio.current_time() - Limits.handshake_timeout_s:", "if False:",
+           (f"{_MEMBERS}::test_a_removal_while_a_stream_is_being_opened",)),
+    Mutant("channels are left", "channels", "await self._leave(self._subscribed.difference(one.channel for one in keys))",
+           "pass", (f"{_MEMBERS}::test_gossip_goes_over_the_newest_channel",)),
+)  # fmt: skip
+
 MUTANTS: Final = {
     "block": BLOCK,
     "dag": DAG,
@@ -439,4 +484,9 @@ MUTANTS: Final = {
     "kubo": KUBO,
     "bitswap": BITSWAP,
     "objects": OBJECTS,
+    "keystore": KEYSTORE,
+    "layers": LAYERS,
+    "authority": AUTHORITY,
+    "identities": IDENTITIES,
+    "sessions": SESSIONS,
 }

@@ -18,12 +18,15 @@ from types import ModuleType
 from typing import Any
 
 import cbor2  # noqa: F401 - the slow imports, once, before the children are made
+import cryptography.hazmat.primitives.asymmetric.x25519  # noqa: F401
 import dag_cbor  # noqa: F401
 import multiformats  # noqa: F401
 import nacl.bindings  # noqa: F401
 import pytest
+import trio  # noqa: F401
 
-from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "unit" / "walytis_core"
@@ -46,7 +49,9 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def name_of(mutant: Mutant) -> str:
     """The module, with its package."""
-    return mutant.module if mutant.module.startswith("mutability.") else f"walytis_core.{mutant.module}"
+    return (
+        mutant.module if mutant.module.startswith(("mutability.", "identities.")) else f"walytis_core.{mutant.module}"
+    )
 
 
 def path_of(mutant: Mutant) -> Path:

@@ -65,10 +65,18 @@ def by_topic(block: Block) -> Key:
 class World:
     """A chain that grows in some order of arrival, with its view, and another chain that blocks wait for."""
 
-    def __init__(self, seed: int, size: int, fork_chance: float, key: Callable[[Block], Key] | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        fork_chance: float,
+        key: Callable[[Block], Key] | None,
+        *,
+        looks_back: bool = False,
+    ) -> None:
         self.random = random.Random(seed)
         self.counts = Counts()
-        self.layer = recorder(self.counts, key=key)
+        self.layer = recorder(self.counts, key=key, looks_back=looks_back)
         elsewhere = Dag(seed + 1, authors=1)
         self.elsewhere = elsewhere.line(3)
         self.other = MemoryStore().create_chain(elsewhere.genesis, "other")
@@ -167,12 +175,16 @@ ACTIONS = st.lists(
 
 @pytest.mark.parametrize("key", [None, by_topic], ids=["whole", "by key"])
 @given(
-    seed=st.integers(0, 2**32), size=st.integers(1, 40), fork_chance=st.sampled_from((0.0, 0.1, 0.3)), actions=ACTIONS
+    seed=st.integers(0, 2**32),
+    size=st.integers(1, 40),
+    fork_chance=st.sampled_from((0.0, 0.1, 0.3)),
+    looks_back=st.booleans(),
+    actions=ACTIONS,
 )
-def test_incremental_equals_folded_from_nothing(key, seed, size, fork_chance, actions):
+def test_incremental_equals_folded_from_nothing(key, seed, size, fork_chance, looks_back, actions):
     """C52: for any order of arrival in any batches, with revisions, waits and crashes, whole and by key."""
     with small_limits():
-        world = World(seed, size, fork_chance, key)
+        world = World(seed, size, fork_chance, key, looks_back=looks_back)
         for action, number in [*actions, ("grow", len(world.left))]:
             match action:
                 case "grow":

@@ -25,6 +25,7 @@ def trace(seed: int) -> str:
     return hashlib.sha256(repr((sim.now_s, counts, blocks)).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_seed_plays_the_same_in_another_process():
     seed = 4
     traces = {

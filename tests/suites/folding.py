@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -40,8 +40,14 @@ class Counts:
         self.steps.clear()
 
 
-def recorder(counts: Counts | None = None, *, key: Callable[[Block], Key] | None = None, version: int = 1) -> Layer:
-    """The layer. `wait` payloads go on with the id of a chain and of a head of it."""
+def recorder(
+    counts: Counts | None = None,
+    *,
+    key: Callable[[Block], Key] | None = None,
+    version: int = 1,
+    looks_back: bool = False,
+) -> Layer:
+    """The layer. `wait` payloads go on with the id of a chain and of a head of it. See `sight` for `looks_back`."""
     counts = counts or Counts()
 
     def check(block: Block, past: Any) -> Standing:
@@ -55,7 +61,24 @@ def recorder(counts: Counts | None = None, *, key: Callable[[Block], Key] | None
             raise KeyError(block.payload)
         return [*state, [bytes(block.id), block.payload]]
 
-    return Layer(PREFIX, check, step, finish, key=key, initial=[], version=version)
+    def look_back(state: list[Any], block: Block, past: Any) -> list[Any]:
+        *before, row = step(state, block)
+        return [*before, [*row, sight(block, past)]]
+
+    layer = Layer(PREFIX, check, step, finish, key=key, initial=[], version=version)
+    return replace(layer, step=look_back, looks_back=True) if looks_back else layer
+
+
+def sight(block: Block, past: Any) -> list[Any]:
+    """What a step that looks back keeps: how much the block had seen, and that what it waited for is held."""
+    is_held = not block.payload.startswith(WAIT) or past.of(*named_elsewhere(block)) is not None
+    return [sum(1 for _ in past.blocks(PREFIX)), is_held]
+
+
+def named_elsewhere(block: Block) -> tuple[BlockId, tuple[BlockId]]:
+    """The chain and the heads that a `wait` payload names."""
+    names = block.payload[len(WAIT) :]
+    return BlockId(names[:36]), (BlockId(names[36:]),)
 
 
 def judge(block: Block, past: Any) -> Standing:
@@ -69,16 +92,16 @@ def judge(block: Block, past: Any) -> Standing:
     if payload == THIRD:
         return Void("a third") if sum(1 for _ in past.blocks(PREFIX)) % 3 == 2 else Obeyed()
     if payload.startswith(WAIT):
-        chain, head = BlockId(payload[len(WAIT) :][:36]), BlockId(payload[len(WAIT) + 36 :])
-        return Wait(chain, (head,)) if past.of(chain, (head,)) is None else Obeyed()
+        chain, heads = named_elsewhere(block)
+        return Wait(chain, heads) if past.of(chain, heads) is None else Obeyed()
     return Obeyed()
 
 
 def finish(state: list[Any]) -> tuple[Any, Mapping[BlockId, str]]:
     """A cut voids every block before it in canonical order whose id is odd."""
-    last_cut = max((at for at, (_, payload) in enumerate(state) if payload == CUT), default=0)
-    voids = {BlockId(id): "cut" for id, _ in state[:last_cut] if id[-1] % 2}
-    return [id for id, _ in state if id not in voids], voids
+    last_cut = max((at for at, row in enumerate(state) if row[1] == CUT), default=0)
+    voids = {BlockId(id): "cut" for id, *_ in state[:last_cut] if id[-1] % 2}
+    return [id for id, *_ in state if id not in voids], voids
 
 
 class PlainPast:
@@ -144,6 +167,8 @@ def expected(
                 standings[block.id] = Void("the layer failed on it: KeyError")
             else:
                 state.append([bytes(block.id), block.payload])
+                if layer.looks_back:
+                    state[-1].append(sight(block, PlainPast(blocks, block.ancestors_named, other)))
         result.states[key] = state
         result.values[key], voids = finish(state)
         standings.update((id, Void(reason)) for id, reason in voids.items())

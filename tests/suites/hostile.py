@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import trio
 
+from tests.suites.nodes import until
 from walytis_core import Block, BlockId, Chain, Ed25519Signer, Node
 from walytis_core.admission import JOIN_PROTOCOL
 from walytis_core.block import Draft, Place, create, draft
@@ -23,6 +24,7 @@ from walytis_core.loop import Loop
 from walytis_core.messages import Message, decode, encode
 from walytis_core.network import Network, Stream
 from walytis_core.network.libp2p import Libp2pNetwork
+from walytis_core.policy import EVERYONE, SECRET
 from walytis_core.seals import ChainKeys
 from walytis_core.session import SYNC_PROTOCOL, Frames, open_as_initiator, open_as_responder
 
@@ -33,7 +35,10 @@ JOIN, SYNC = JOIN_PROTOCOL, SYNC_PROTOCOL
 
 def keys_of(node: Node, chain: Chain) -> ChainKeys:
     """What a reader of the chain has; a hostile peer may be one."""
-    return ChainKeys(chain.id, node._secrets.secret(chain.id))
+    if chain.policy.readers in (EVERYONE, SECRET):
+        return ChainKeys(chain.id, node._secrets.secret(chain.id))
+    until(lambda: chain.id in node._service.chains and node._service.chains[chain.id].keys)
+    return node._service.chains[chain.id].keys[0]
 
 
 async def served(node: Node, keys: ChainKeys) -> None:

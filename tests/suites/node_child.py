@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def append(chain: Chain, index: int) -> None:
             say("block", block.id.hex())
 
 
-def nursery() -> None:
-    """For each directory on stdin: forks a child that lives in it, and says when it was born and when it died."""
+def nursery(live: Callable[[str], None] = live) -> None:
+    """For each line on stdin, a directory: forks a child that lives in it, and says when it was born and when it died."""
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -77,8 +77,8 @@ class Nursery:
         self._words = process.stdout.fileno()
         self._rest = b""
 
-    def life(self, directory: Path, length_s: float) -> list[list[str]]:
-        """Lets a node live in `directory`, kills it `length_s` after its first word; what it said."""
+    def life(self, directory: Path | str, length_s: float) -> list[list[str]]:
+        """Lets a node live in `directory` (or on another order of its kind), kills it `length_s` after its first word; what it said."""
         self._orders.write(f"{directory}\n".encode())
         self._orders.flush()
         lines: list[list[str]] = []
@@ -86,9 +86,10 @@ class Nursery:
             lines += self._hear(None)
         (born,) = [int(line[1]) for line in lines if line[0] == "born"]
         end = time.monotonic() + length_s
-        while (left := end - time.monotonic()) > 0:
+        while lines[-1][0] != "dead" and (left := end - time.monotonic()) > 0:
             lines += self._hear(left)
-        os.kill(born, signal.SIGKILL)
+        if lines[-1][0] != "dead":
+            os.kill(born, signal.SIGKILL)
         while lines[-1][0] != "dead":
             lines += self._hear(None)
         return lines
@@ -104,10 +105,10 @@ class Nursery:
 
 
 @contextmanager
-def nursing() -> Iterator[Nursery]:
-    """A nursery, for the length of the block."""
+def nursing(module: str = "tests.suites.node_child") -> Iterator[Nursery]:
+    """A nursery, for the length of the block; that of another module where it is named."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "tests.suites.node_child"]
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         try:
             yield Nursery(process)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from walytis_core import Block, BlockId, Chain, Node
 from walytis_core.network import MemoryHub, MemoryNetwork
+from walytis_core.seals import ChainSecret
 
 WITHIN_S = float(os.environ.get("WALYTIS_TESTS_WITHIN_S", "30"))
 """Generous: a bound is for what never comes, on a machine however slow."""
@@ -96,6 +97,31 @@ def assert_sound(chain: Chain) -> None:
     report = chain.verify()
     assert not report.corrupt
     assert not report.problems
+
+
+class Circle:
+    """The members of one identity and the secrets they share, as a test says; several nodes may hold one.
+
+    Args:
+        did: The identity.
+        admits: Who is a member; everyone when left out.
+    """
+
+    def __init__(self, did: str, admits: Callable[[str, bytes], bool] | None = None) -> None:
+        self.did = did
+        self.members: set[bytes] | None = None
+        self.shared = [ChainSecret(1, bytes(range(32)))]
+        self._admits = admits
+
+    def admits(self, did: str, node_key: bytes) -> bool:
+        """Whether a node key is a member's."""
+        if self._admits is not None:
+            return self._admits(did, node_key)
+        return did == self.did and (self.members is None or node_key in self.members)
+
+    def secrets(self, did: str) -> Sequence[ChainSecret]:
+        """The secrets, the newest first."""
+        return self.shared if did == self.did else ()
 
 
 class Crew:

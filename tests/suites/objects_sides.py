@@ -17,7 +17,7 @@ from mutability import (
     Version,
 )
 from mutability.payloads import encode
-from tests.suites.nodes import join, until
+from tests.suites.nodes import Circle, join, until
 from walytis_core import Block, BlockId, Chain, MemoryHub, MemoryNetwork, Node, Void
 from walytis_core.errors import DeletedError
 from walytis_core.network.port import Network
@@ -107,13 +107,11 @@ class Sides:
     def open(self, tmp_path: Path) -> Iterator[Open]:
         """Opens a chain at two nodes: `open(rule)`; the chain's maker comes first."""
         with ExitStack() as stack:
-
-            def is_member(did: str, _key: bytes) -> bool:
-                return did == self.readers
+            circle = Circle(self.readers)
 
             def make(rule: Rule | None = None, data: bytes = b"") -> tuple[Mutable, Mutable]:
                 nodes = [
-                    stack.enter_context(Node.open(tmp_path / name, network=network, members=is_member))
+                    stack.enter_context(Node.open(tmp_path / name, network=network, members=circle))
                     for name, network in zip("ab", self.networks(), strict=True)
                 ]
                 chain = nodes[0].create_chain("objects", readers=self.readers, writers=self.writers, data=data)

@@ -363,6 +363,8 @@ class StoreSuite:
         assert chain.side(cids[4]) is None
         assert chain.has_side(cids) == set(cids[:4])
         chain.drop_side([cids[1], cids[4]])
+        assert chain.has_side(cids) == set(cids[:4]), "bytes of a layer went with a block that names them"
+        chain.drop_side([cids[1], cids[4]], labelled=True)
         assert chain.has_side(cids) == {cids[0], cids[2], cids[3]}
         assert chain.has_side([]) == set()
 
@@ -378,6 +380,14 @@ class StoreSuite:
         assert chain.unlabelled_side(open_to_all) == b"\0"
         assert chain.unlabelled_side(labelled) is None
         assert chain.unlabelled_side(absent) is None
+        assert [chain.side_label(cid) for cid in (open_to_all, labelled, absent)] == ["", "devices", None]
+        chain.put_side(labelled, b"\1")
+        assert chain.side_label(labelled) == "devices", "a label is lost when somebody puts the same bytes"
+        chain.put_side(labelled, b"\1", readers="others")
+        chain.put_side(open_to_all, b"\0", readers="others")
+        assert [chain.side_label(cid) for cid in (open_to_all, labelled)] == ["others", "others"]
+        assert chain.unlabelled_side(open_to_all) is None
+        chain.drop_side([labelled], labelled=True)
         chain.put_side(labelled, b"\1")
         assert chain.unlabelled_side(labelled) == b"\1"
         store.delete_chain(dag.genesis.id)

@@ -12,13 +12,17 @@ from walytis_core import (
     Block,
     BlockId,
     Chain,
+    ChainSecret,
     ChainStatus,
+    Cid,
     Content,
     Ed25519Signer,
     Feed,
     FeedEvent,
     Invitation,
     InvitationRecord,
+    InvitationUse,
+    Members,
     Node,
     NodeStats,
     Obeyed,
@@ -94,12 +98,42 @@ def blocks(chain: Chain, block: Block) -> None:
     chain.drop_content(block)
 
 
+class Circle:
+    """The members of an identity."""
+
+    def admits(self, did: str, node_key: bytes) -> bool:
+        """Everybody."""
+        return bool(did and node_key)
+
+    def secrets(self, did: str) -> Sequence[ChainSecret]:
+        """One for all."""
+        return [ChainSecret(1, did.encode())]
+
+
+def for_layers(node: Node, chain: Chain, signer: Signer) -> None:
+    """What layers need beside blocks."""
+    cid = chain.keep(b"bytes", readers="members")
+    assert_type(cid, Cid)
+    assert_type(chain.kept(cid), bytes | None)
+    assert_type(chain.fetch_kept(cid).result(timeout=5), bytes)
+    chain.let_have("members", {node.key})
+    chain.forget_kept(cid, cid)
+    assert_type(node.adopt(chain.genesis, name="other", addresses=node.addresses(), signer=signer), Chain)
+    chain.write_with(signer, fresh=True)
+    assert_type(chain.admit(signer.key), Block)
+    members: Members = Circle()
+    node.use_members(members)
+    node.members_changed("did:walytis:...")
+    Node.open("./members", members=members).close()
+
+
 def invitations(node: Node, chain: Chain) -> None:
     """Inviting and joining."""
     invitation = chain.invite(uses=3, expires=timedelta(days=1), write=False)
     assert_type(invitation, Invitation)
     assert_type(str(invitation), str)
     assert_type(chain.invitations(), list[InvitationRecord])
+    assert_type(chain.invitation_uses(), list[InvitationUse])
     chain.revoke(invitation)
     pending = node.join(str(invitation), name="mine")
     typed: Pending[Chain] = pending

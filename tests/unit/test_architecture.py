@@ -9,11 +9,11 @@ import tomllib
 from tools.conformance import ROOT
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-PACKAGES = ("walytis_core", "mutability", "frontends")
+PACKAGES = ("walytis_core", "identities", "mutability", "frontends")
 MAX_LINES = 150  # one printed page in small type
 SPINE_FILES = 7
 HANDED_OVER = {
-    "ChainService._talk": "_has_outgoing",
+    "Channels.talk": "_has_outgoing",
     "SyncSession._write": "_has_outgoing",
     "SyncSession._read": "_frames",
     "SyncSession._consume": "pipe",

@@ -34,8 +34,8 @@ def test_the_example_has_ten_lines():
 @pytest.mark.libp2p
 @pytest.mark.parametrize(
     ("number", "prints"),
-    [(0, "b'hello'\n"), (1, "b'milk, bread' [b'milk', b'milk, bread']\n")],
-    ids=["chains", "objects"],
+    [(0, "b'hello'\n"), (1, "b'milk, bread' [b'milk', b'milk, bread']\n"), (2, "b'bring the map' True\n")],
+    ids=["chains", "objects", "identities"],
 )
 def test_an_example_works(number, prints, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -44,7 +44,7 @@ def test_an_example_works(number, prints, tmp_path, monkeypatch, capsys):
 
 
 def test_each_example_of_the_readme_is_run():
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

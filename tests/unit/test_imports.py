@@ -11,7 +11,7 @@ import pytest
 
 from tools.conformance import ROOT
 
-PACKAGES = ("walytis_core", "mutability", "frontends")
+PACKAGES = ("walytis_core", "identities", "mutability", "frontends")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for package in PACKAGES

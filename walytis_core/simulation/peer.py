@@ -6,6 +6,7 @@ between any two effects; what was committed is all that the next start finds. In
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -51,6 +52,11 @@ _REDIAL_MOST_S = 5.0
 
 class _Crash(Exception):  # noqa: N818 - an event of the simulation, never leaves this file
     """The process ends here."""
+
+
+def node_key_of(name: str) -> bytes:
+    """The node key that a peer is taken to have proven: a function of its name."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 class Peer:
@@ -133,10 +139,11 @@ class Peer:
     # --- what happens to it --------------------------------------------------------------------------------------
 
     def append(
-        self, drafts: Sequence[Draft], signer: Signer, time_ms: int, start: BlockId | None = None
-    ) -> list[Block]:
+        self, drafts: Sequence[Draft], signer: Signer, time_ms: int, start: BlockId | None = None,
+        check: Callable[[Block], None] | None = None,
+    ) -> list[Block]:  # fmt: skip
         """Appends; returns once the blocks are stored. Raises what `Replica.handle` raises."""
-        effects = self.replica.handle(Append(drafts, signer, time_ms, start), self.store, self.now_s)
+        effects = self.replica.handle(Append(drafts, signer, time_ms, start, check), self.store, self.now_s)
         blocks = [block for effect in effects if isinstance(effect, Store) for block in effect.commit.blocks]
         self._perform(effects)
         stored = [block for block in blocks if block.id in self.store.known([block.id])]
@@ -145,7 +152,7 @@ class Peer:
 
     def opened(self, peer: str) -> None:
         """A stream is open."""
-        self.feed(PeerSeen(peer))
+        self.feed(PeerSeen(peer, node_key_of(peer)))
 
     def closed(self, peer: str) -> None:
         """A stream is gone."""
@@ -230,8 +237,8 @@ class Peer:
                 self._wires.dial(self.name, peer, spare=True)
             case Reject(reason, peer):
                 self.refused[reason, peer] += 1
-            case PutSide(cid, data):
-                self.store.put_side(cid, data)
+            case PutSide(cid, data, readers):
+                self.store.put_side(cid, data, readers)
             case Heal(block):
                 self.store.heal(block.id, block.encoded)
 

@@ -46,6 +46,7 @@ class Simulation:
         seed: What all chance comes from.
         weather: Faults of the links; by default 10 to 30 ms and nothing lost.
         writers: The numbers of the peers that may write; None for all, and strangers too.
+        genesis: The chain's first block; by default one is made, with these writers.
         links: How many streams each peer wants; None for one to every other.
         bytes_read: Whether the messages of honest peers are read from their bytes; without, the run is the same, and faster.
         on_change: Told of every change at every peer, as a follower would be: `(name, change)`.
@@ -65,7 +66,7 @@ class Simulation:
 
     def __init__(
         self, peers: int = 3, *, seed: int = 0, weather: Weather | None = None, writers: Collection[int] | None = None,
-        links: int | None = _LINKS, bytes_read: bool = True,
+        links: int | None = _LINKS, bytes_read: bool = True, genesis: Block | None = None,
         on_change: Callable[[str, Change], None] | None = None,
     ) -> None:  # fmt: skip
         self.seed = seed
@@ -79,8 +80,8 @@ class Simulation:
         self._read: dict[BlockId, Block | RemoteError] = {}
         signers = [self.signer(f"peer{number}") for number in range(peers)]
         keys = None if writers is None else frozenset(signers[number].key for number in writers)
-        founder = signers[min(writers)] if writers else signers[0]
-        self.genesis_block = create_genesis(founder, Policy(keys, EVERYONE), bytes(16), _START_MS)
+        founder = signers[min(writers)] if writers else self.signer("peer0")
+        self.genesis_block = genesis or create_genesis(founder, Policy(keys, EVERYONE), bytes(16), _START_MS)
         self.genesis = read_genesis(self.genesis_block)
         self.peers: dict[str, Peer] = {}
         self.hostile: list[Hostile] = []

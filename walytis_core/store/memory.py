@@ -186,7 +186,7 @@ class MemoryChain(MemoryHeld):
         self._cursors: dict[str, int] = {}
         self._rejected: dict[str, dict[int, str]] = {}
         self._side: dict[bytes, bytes] = {}
-        self._labelled: set[bytes] = set()
+        self._labels: dict[bytes, str] = {}
         self._values: dict[str, bytes] = {}
         self._id = genesis.id
         self._insert(genesis)
@@ -272,11 +272,9 @@ class MemoryChain(MemoryHeld):
         return dict(self._rejected.get(name, {}))
 
     def put_side(self, cid: Cid, data: bytes, readers: str = "") -> None:
-        """Keeps bytes under their CID."""
+        """Keeps bytes under their CID, and the label that they have."""
         self._side[cid] = data
-        self._labelled.discard(cid)
-        if readers:
-            self._labelled.add(cid)
+        self._labels[cid] = readers or self._labels.get(cid, "")
 
     def side(self, cid: Cid) -> bytes | None:
         """Bytes of the side store, or None."""
@@ -284,16 +282,22 @@ class MemoryChain(MemoryHeld):
 
     def unlabelled_side(self, cid: Cid) -> bytes | None:
         """Bytes of the side store whose owner layer named no readers, or None."""
-        return None if cid in self._labelled else self._side.get(cid)
+        return None if self._labels.get(cid) else self._side.get(cid)
+
+    def side_label(self, cid: Cid) -> str | None:
+        """The label of bytes in the side store, or None."""
+        return self._labels.get(cid)
 
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
         return {cid for cid in cids if cid in self._side}
 
-    def drop_side(self, cids: Sequence[Cid]) -> None:
+    def drop_side(self, cids: Sequence[Cid], *, labelled: bool = False) -> None:
         """Forgets bytes of the side store."""
         for cid in cids:
-            self._side.pop(cid, None)
+            if labelled or not self._labels.get(cid):
+                self._side.pop(cid, None)
+                self._labels.pop(cid, None)
 
     def get(self, key: str) -> bytes | None:
         """A small value, or None."""

@@ -215,7 +215,11 @@ class ChainStore(Held, Protocol):
 
     # side store: bytes by CID, which may be dropped
     def put_side(self, cid: Cid, data: bytes, readers: str = "") -> None:
-        """Keeps bytes under their CID (checked by the caller). `readers` is the owner layer's own label."""
+        """Keeps bytes under their CID (checked by the caller).
+
+        Args:
+            readers: The owner layer's own label. Bytes that have one keep it when they are put again without.
+        """
         ...
 
     def side(self, cid: Cid) -> bytes | None:
@@ -226,12 +230,20 @@ class ChainStore(Held, Protocol):
         """Bytes of the side store whose owner layer named no readers, or None."""
         ...
 
+    def side_label(self, cid: Cid) -> str | None:
+        """The label of bytes in the side store, empty where there is none; None when they are not held."""
+        ...
+
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
         ...
 
-    def drop_side(self, cids: Sequence[Cid]) -> None:
-        """Forgets bytes of the side store; the blocks that name them stay valid."""
+    def drop_side(self, cids: Sequence[Cid], *, labelled: bool = False) -> None:
+        """Forgets bytes of the side store; the blocks that name them stay valid.
+
+        Args:
+            labelled: Whether to forget those with a label, too: a layer put them there, whatever blocks name them.
+        """
         ...
 
     # small durable values of this chain: invitations, view snapshots, own author, ...

@@ -254,6 +254,10 @@ class SqliteStore:
         """Removes the rows of hidden chains, in short transactions."""
         purge.deleted_chains(self._database)
 
+    def scrub(self) -> None:
+        """Leaves nothing in the file of what was deleted or replaced; see `Database.scrub`."""
+        self._database.scrub()
+
     # --- small values ---
 
     def get(self, key: str) -> bytes | None:

@@ -14,6 +14,10 @@ from walytis_core.errors import NotFoundError
 from walytis_core.store.database import Database
 
 _PER_QUERY: Final = 256
+_PUT_SIDE: Final = """
+    INSERT INTO side (chain, cid, readers, data) VALUES (?, ?, ?, ?)
+    ON CONFLICT (chain, cid) DO UPDATE SET data = excluded.data, readers = coalesce(nullif(excluded.readers, ''), readers)
+"""
 _PUT: Final = """
     INSERT INTO chain_values (chain, key, value) VALUES (?, ?, ?)
     ON CONFLICT (chain, key) DO UPDATE SET value = excluded.value
@@ -84,9 +88,8 @@ class ChainTables:
     # --- side store ---
 
     def put_side(self, cid: Cid, data: bytes, readers: str = "") -> None:
-        """Keeps bytes under their CID."""
-        sql = "INSERT OR REPLACE INTO side (chain, cid, readers, data) VALUES (?, ?, ?, ?)"
-        self._write(sql, cid, readers, data)
+        """Keeps bytes under their CID, and the label that they have."""
+        self._write(_PUT_SIDE, cid, readers, data)
 
     def side(self, cid: Cid) -> bytes | None:
         """Bytes of the side store, or None."""
@@ -99,6 +102,11 @@ class ChainTables:
         rows = self._tables.read(sql, (self._chain, cid))
         return rows[0][0] if rows else None
 
+    def side_label(self, cid: Cid) -> str | None:
+        """The label of bytes in the side store, empty where there is none; None when they are not held."""
+        rows = self._tables.read("SELECT readers FROM side WHERE chain = ? AND cid = ?", (self._chain, cid))
+        return rows[0][0] if rows else None
+
     def has_side(self, cids: Sequence[Cid]) -> set[Cid]:
         """Those of `cids` that are held."""
         held: set[Cid] = set()
@@ -108,11 +116,11 @@ class ChainTables:
             held.update(Cid(cid) for (cid,) in self._tables.read(sql, (self._chain, *part)))
         return held
 
-    def drop_side(self, cids: Sequence[Cid]) -> None:
-        """Forgets bytes of the side store."""
+    def drop_side(self, cids: Sequence[Cid], *, labelled: bool = False) -> None:
+        """Forgets bytes of the side store; those with a label only if asked to."""
         with self._tables.write() as connection:
-            sql = "DELETE FROM side WHERE chain = ? AND cid = ?"
-            connection.executemany(sql, [(self._chain, cid) for cid in cids])
+            sql = "DELETE FROM side WHERE chain = ? AND cid = ? AND (readers = '' OR ?)"
+            connection.executemany(sql, [(self._chain, cid, labelled) for cid in cids])
 
     # --- small values ---
 

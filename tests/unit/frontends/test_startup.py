@@ -9,7 +9,7 @@ import pytest
 
 from tools.conformance import ROOT
 
-HEAVY = ("libp2p", "textual", "segno", "trio", "walytis_core", "mutability")
+HEAVY = ("libp2p", "textual", "segno", "trio", "walytis_core", "identities", "mutability")
 PROBE = """
 import sys
 from frontends.cli import main
@@ -36,6 +36,9 @@ def loaded_by(tmp_path, *arguments: str) -> set[str]:
     [
         ["--help"],
         ["object", "list", "--help"],
+        ["id", "add-device", "--help"],
+        ["id", "list"],
+        ["keys", "--help"],
         ["list"],
         ["object", "list", "notes"],
         ["nonsense"],

@@ -154,7 +154,7 @@ class Line:
 
         def counted(state: Any, block: Block) -> Any:
             self.steps += 1
-            return plain.step(state, block)
+            return step(state, block)
 
         def checked(block: Block, past: Past) -> Standing:
             self.checks += 1

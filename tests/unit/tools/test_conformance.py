@@ -58,6 +58,7 @@ def test_our_page_holds_every_line():
     lines = conformance.read_lines(conformance.LINES.read_text(encoding="utf-8"))
     assert sorted(line.id for line in lines) == [
         *(f"C{number:02}" for number in range(1, 53)),
+        *(f"I{number:02}" for number in range(1, 40)),
         *(f"M{number:02}" for number in range(1, 11)),
     ]
     assert [line.id for line in lines if line.later] == ["M08", "M09"]

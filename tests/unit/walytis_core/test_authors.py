@@ -6,11 +6,12 @@ import pytest
 
 from tests.suites.making import ALICE, BOB, CAROL, World, some_id
 from walytis_core.authors import OwnAuthor, author_key_name, first_values
-from walytis_core.errors import UnavailableError
+from walytis_core.errors import LockedError, UnavailableError
 from walytis_core.events import Arrived, Forked, Synced
 from walytis_core.keys import MemoryKeys
 from walytis_core.signer import Signer
 from walytis_core.store.memory import MemoryChain
+from walytis_core.store.port import Commit
 
 WORLD, LISTED = World(), World([ALICE])
 
@@ -130,6 +131,62 @@ def test_a_given_key_that_is_new_here():
     with pytest.raises(UnavailableError):
         author.require_sure()
     assert bench.open().is_unsure
+
+
+def test_a_key_that_is_given_later():
+    """C27: one that was missing is as sure as it was; another one, on a chain that came from elsewhere, waits for a sync."""
+    bench = Bench(given=ALICE)
+    bench.begin(first_values(given=ALICE.key, issuer="the inviter"))
+    bench.open().confirm()
+    bench.given = None
+    author = bench.open()
+    with pytest.raises(LockedError):
+        author.require_sure()
+    author.use(ALICE, fresh=False)
+    author.require_sure()
+    author.use(BOB, fresh=False)
+    assert (author.signer.key, author.is_unsure) == (BOB.key, True)
+    assert bench.open().signer.key == BOB.key  # and is missing now
+    author.tell(Synced("peer", equal=False))
+    author.require_sure()
+    author.use(CAROL, fresh=True)
+    author.require_sure()
+    author.tell(Arrived([WORLD.block(BOB)]))
+    author.require_sure()
+    author.tell(Arrived([WORLD.block(CAROL)]))  # somebody else has it
+    assert (author.signer.key, author.is_unsure) == (CAROL.key, True)
+
+
+def test_another_key_on_a_chain_that_began_here():
+    """C27: it writes at once, and a doubt of before goes over to it, but for a fresh one."""
+    bench = Bench(given=ALICE)
+    author = bench.open()
+    author.use(BOB, fresh=False)
+    author.require_sure()
+    author = bench.open(is_copy=True)
+    author.use(BOB, fresh=False)
+    assert author.is_unsure
+    author.use(CAROL, fresh=True)
+    author.require_sure()
+
+
+def test_a_key_that_ours_admitted():
+    """C09, C27: it has written nothing elsewhere, and begins at its admission; one that somebody else admitted may have."""
+    for admitting, is_unsure in ((BOB, False), (ALICE, True)):
+        bench = Bench(LISTED)
+        bench.begin(first_values(given=BOB.key, issuer=""))
+        bench.given = BOB
+        bench.open().confirm()
+        author = bench.open()
+        admission = LISTED.admit(admitting, [CAROL])
+        bench.store.commit(Commit(blocks=(admission,)))
+        author.use(CAROL, fresh=False)
+        assert (author.start, author.is_unsure) == (admission.id, is_unsure)
+        bench.given = CAROL
+        assert bench.open().is_unsure is is_unsure
+    author = Bench(LISTED).open()  # a key of the node's own making is not kept beside one that is given
+    author.use(author.signer, fresh=False)
+    author.require_sure()
 
 
 def in_doubt(bench: Bench) -> OwnAuthor:

@@ -40,6 +40,19 @@ def test_two_parts_make_a_piece():
     assert fetching.part("a", second(), ["a"]) == [Reject(Reason.UNASKED, "a")]
 
 
+def test_what_is_wanted_for_some_readers():
+    """C42: it is kept with their label, also where it is wanted without one meanwhile; the label is no one's that comes later."""
+    fetching = Fetching()
+    for readers in ("members", ""):
+        fetching.want([CID], ["a"], readers)
+    fetching.part("a", first(), ["a"])
+    assert fetching.part("a", second(), ["a"])[0] == PutSide(CID, DATA, "members")
+    fetching.want([CID], [], "members")  # nobody has it
+    fetching.want([CID], ["a"])
+    fetching.part("a", first(), ["a"])
+    assert fetching.part("a", second(), ["a"])[0] == PutSide(CID, DATA)
+
+
 def test_wrong_bytes():
     """C50: bytes that do not match are never kept: the peer is blamed, and another one asked."""
     fetching = Fetching()

@@ -226,6 +226,7 @@ def test_who_may_read_is_asked_once_it_is_proven_who_asks() -> None:
     ours = first.answer(True).session
     assert ours
     assert ours.id == theirs.session.id
+    assert ours.keys is theirs.session.keys is CHAIN
     assert ours.receive.open(theirs.session.send.seal(b"frame")) == b"frame"
     for machine in (first, second):
         with pytest.raises(ClosedError):

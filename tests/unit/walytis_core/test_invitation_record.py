@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from walytis_core import cbor
 from walytis_core.errors import InvalidInputError, StorageError
 from walytis_core.invitation_record import MAX_USES, InvitationRecord, JoinRefusal, judge
 
@@ -16,7 +17,7 @@ ALICE, BOB = b"a" * 32, b"b" * 32
 
 
 def record(**fields: Any) -> InvitationRecord:
-    return InvitationRecord(id=ID, seed=SEED, **fields)
+    return InvitationRecord(id=ID, **fields)
 
 
 def test_a_single_use_belongs_to_the_node_key_that_took_it() -> None:
@@ -54,7 +55,6 @@ def test_nobody_uses_what_expired_or_was_revoked() -> None:
 records = st.builds(
     InvitationRecord,
     id=st.binary(min_size=16, max_size=16),
-    seed=st.binary(min_size=16, max_size=16),
     uses=st.none() | st.integers(1, MAX_USES),
     expires=st.none() | st.integers(0, 2**37),
     write=st.booleans(),
@@ -75,7 +75,26 @@ def test_a_full_record_fits_the_reader() -> None:
     assert InvitationRecord.decode(kept.encode()) == kept
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff", record().encode()[:-1], b"\x88\x02" + record().encode()[2:]])
+def test_a_record_of_version_1_is_read_and_gives_its_seed() -> None:
+    """I27: seeds that stand in a store are found, to be moved."""
+    kept = record(uses=3, expires=1000, write=False, revoked=True).used(ALICE)
+    old = cbor.encode([1, ID, SEED, 3, 1000, False, True, [ALICE]])
+    assert InvitationRecord.decode_old(old) == (kept, SEED)
+    assert InvitationRecord.decode(old) == kept
+    assert InvitationRecord.decode_old(kept.encode()) == (kept, None)
+    assert SEED not in kept.encode()
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"revoked": True}, {"expires": 1000}, {"revoked": True, "expires": 1000}], ids=repr
+)
+def test_what_has_ended_is_what_nobody_may_use(fields: dict[str, Any]) -> None:
+    kept = record(**fields).used(ALICE)
+    for now in (0, 999, 1000, 10**9):
+        assert kept.has_ended(now) == (judge(kept, ALICE, now) is not None)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff", record().encode()[:-1], b"\x87\x03" + record().encode()[2:]])
 def test_a_record_that_cannot_be_read_is_an_error_of_the_store(data: bytes) -> None:
     with pytest.raises(StorageError):
         InvitationRecord.decode(data)

@@ -146,6 +146,26 @@ def test_content_in_parts():
     assert link.credit == Limits.credit_frames - 2
 
 
+def test_content_for_some_readers():
+    """C42: it is given while the peer may have it; if not it is answered as what is not held, and noted, in the middle too."""
+    store, data = store_of(), bytes(200_000)
+    cid, lost = Cid.of(data, RAW_PREFIX), Cid.of(b"", RAW_PREFIX)
+    store.put_side(cid, data, readers="members")
+    may_have: set[str] = set()
+    link = Link("x", may_have=may_have.__contains__)
+    link.sides.extend([(cid, 0), (lost, 0)])
+    assert pump(link, store) == [SideLacking((cid,)), SideLacking((lost,))]
+    assert (link.denied, link.credit) == (1, Limits.credit_frames)
+    may_have.add("members")
+    link.credit = 1
+    link.sides.append((cid, 0))
+    assert pump(link, store) == [SidePart(cid, 0, 200_000, data[: Limits.part_bytes])]
+    may_have.clear()
+    link.credit = 1
+    assert pump(link, store) == [SideLacking((cid,))]
+    assert link.denied == 2
+
+
 def test_one_event_scans_a_bounded_part():
     """C36: a peer that lacks only the newest blocks of a long chain does not hold the replica up: it is called again."""
     blocks = WORLD.chain(ALICE, 256 * 10)

@@ -8,14 +8,17 @@ import pytest
 import trio
 import trio.testing
 
+from tests.suites.nodes import Circle
+from walytis_core.limits import Limits
 from walytis_core.membership import _AT_ONCE, Membership
+from walytis_core.seals import ChainSecret
 
 KEY = bytes(32)
 
 
 def test_the_apps_answer_counts() -> None:
     """C42: for the identity that was named."""
-    membership = Membership(lambda did, key: (did, key) == ("did:alice", KEY))
+    membership = Membership(Circle("did:alice", lambda did, key: (did, key) == ("did:alice", KEY)))
     assert trio.run(membership.admits, "did:alice", KEY) is True
     assert trio.run(membership.admits, "did:bob", KEY) is False
 
@@ -31,9 +34,23 @@ def test_an_app_that_raises_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> 
     def members(did: str, _key: bytes) -> bool:
         raise KeyError(did)
 
-    assert trio.run(Membership(members).admits, "did:alice", KEY) is False
+    assert trio.run(Membership(Circle("", members)).admits, "did:alice", KEY) is False
     assert "KeyError" in caplog.text
     assert "did:alice" not in caplog.text
+
+
+def test_the_secrets_that_members_share(caplog: pytest.LogCaptureFixture) -> None:
+    """C36, C42: a few, the newest first; none of who is not known, fails, or is not asked yet."""
+    circle = Circle("did:alice")
+    circle.shared = [ChainSecret(number, bytes(32)) for number in range(2 * Limits.secrets_at_once)]
+    membership = Membership(None)
+    assert trio.run(membership.secrets, "did:alice") == ()
+    membership.use(circle)
+    assert trio.run(membership.secrets, "did:alice") == tuple(circle.shared[: Limits.secrets_at_once])
+    assert trio.run(membership.secrets, "did:bob") == ()
+    circle.shared = None  # type: ignore[assignment]
+    assert trio.run(membership.secrets, "did:alice") == ()
+    assert "TypeError" in caplog.text
 
 
 def test_an_app_that_takes_its_time() -> None:
@@ -51,7 +68,7 @@ def test_an_app_that_takes_its_time() -> None:
         return True
 
     async def main() -> None:
-        membership, given_up, answers = Membership(members), trio.CancelScope(), []
+        membership, given_up, answers = Membership(Circle("", members)), trio.CancelScope(), []
 
         async def ask() -> None:
             answers.append(await membership.admits("did:alice", KEY))

@@ -13,8 +13,8 @@ from tests.suites.folding import PlainPast
 from walytis_core.block import Block
 from walytis_core.cid import BlockId
 from walytis_core.errors import NotFoundError
-from walytis_core.past import DamagedError, Headers, Past
-from walytis_core.standing import Obeyed, Standing, Void
+from walytis_core.past import DamagedError, Headers, KnownPast, Past, UnknownError
+from walytis_core.standing import Obeyed, Standing, Void, Wait
 from walytis_core.store.memory import MemoryChain, MemoryStore
 from walytis_core.store.port import Commit, Position
 
@@ -122,6 +122,24 @@ def test_another_chain_is_shown_below_heads_that_are_held():
     assert past_of(here[-1], store).of(other.id, (there[0].id,)) is None
 
 
+def test_a_known_past_says_nothing_that_is_not_the_same_everywhere():
+    """C52: here and, seen from here, on other chains."""
+    dag, other = Dag(1, authors=1), Dag(2, authors=1)
+    here, there = dag.line(2), other.line(2)
+    held = stored(other)
+    past = KnownPast(Headers(stored(dag)), (here[-1].id,), {other.genesis.id: held}.get, lambda _: Wait(held.id, ()))
+    elsewhere = past.of(held.id, (there[-1].id,))
+    assert set(elsewhere) == {other.genesis, *there}
+    for one in (past, elsewhere):
+        with pytest.raises(UnknownError) as caught:
+            one.of(dag.genesis.id, (here[0].id,))
+        assert caught.value.wait == Wait(dag.genesis.id, (here[0].id,))
+    with pytest.raises(UnknownError) as caught:
+        past.standing(here[0].id)
+    assert caught.value.wait == Wait(held.id, ())
+    assert isinstance(past.standing(BlockId.of(b"unknown")), Void)
+
+
 def test_damaged_bytes_are_named_with_their_chain():
     dag = Dag(1, authors=1)
     first, second, third = dag.line(3)
@@ -129,7 +147,7 @@ def test_damaged_bytes_are_named_with_their_chain():
     store.lost.add(first.id)
     with pytest.raises(DamagedError) as caught:
         list(past_of(third, store))
-    assert (caught.value.chain, caught.value.id) == (dag.genesis.id, first.id)
+    assert caught.value.wait == Wait(dag.genesis.id, (first.id,))
     assert past_of(third, store).get(second.id) == second
 
 

@@ -18,6 +18,7 @@ from walytis_core.events import (
     Fetched,
     Forked,
     Heal,
+    Met,
     Notify,
     PeerSeen,
     Received,
@@ -156,6 +157,23 @@ def test_content_goes_both_ways():
     assert len(net["b"].said(SidePart)) == 2
     assert net["b"].said(SideLacking) == [SideLacking((lost,))]
     assert net["a"].changed(Fetched) == [Fetched((cid,)), Fetched((lost,), missing=True)]
+
+
+def test_content_for_those_who_proved_a_key():
+    """C42: what has a label goes to the node keys that were named for it; others hear that it is not held, and are counted."""
+    one = peer()
+    for name in ("x", "y"):
+        one.handle(PeerSeen(name, name.encode() * 32))
+    cid = Cid.of(b"wrapped", RAW_PREFIX)
+    one.store.put_side(cid, b"wrapped", readers="members")
+    one.receive("x", SideWant((cid,)))
+    one.replica.sync.lets = {"members": frozenset({b"y" * 32}), "others": frozenset({b"x" * 32})}
+    one.receive("x", SideWant((cid,)))
+    assert (one.said(SidePart), one.said(SideLacking)) == ([], [SideLacking((cid,))] * 2)
+    assert one.rejected == {Reason.NOT_A_MEMBER: 2}
+    one.receive("y", SideWant((cid,)))
+    assert one.said(SidePart) == [SidePart(cid, 0, 7, b"wrapped")]
+    assert one.changed(Met) == [Met("x"), Met("y")]
 
 
 def test_wants_of_content_are_bounded():

@@ -490,6 +490,7 @@ def test_a_block_that_the_layer_fails_on_is_void():
     world.check()
 
 
+@pytest.mark.slow
 def test_many_blocks_that_the_layer_fails_on_cost_two_steps_each():
     """C52: the state goes back to the last of them, not to the last snapshot."""
     world = World()
