@@ -112,7 +112,7 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
     if as_json:
         sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
-    from frontends.console import Hint, terminal  # noqa: PLC0415 - needed only on failure
+    from frontends.console import terminal  # noqa: PLC0415 - needed only on failure
 
     console = terminal(data_dir, to_stderr=True)
     sentence = plain_text(str(failure))
@@ -121,4 +121,4 @@ def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None
         sentence = sentence[:1].upper() + sentence[1:]
     console.print(sentence + ("" if sentence.endswith(".") else "."), style="red", markup=False)
     if failure.hint:
-        console.print(Hint(failure.hint))
+        console.print(failure.hint, markup=False, soft_wrap=True)

@@ -185,6 +185,7 @@ class AddressBook:
         known.next_dial = now + FIRST_DELAY_S * jitter
         if not known.addresses:
             del self._peers[peer]
+        self._evict(keep="")
 
     def failed(self, peer: str, now: float, *, jitter: float, addresses: Sequence[str] | None = None) -> None:
         """Dialling a peer failed at these addresses, or at all of them; the next try is after twice the time."""

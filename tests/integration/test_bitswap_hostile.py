@@ -260,6 +260,7 @@ def test_cancels_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """C36: it is given what fits its window, then forgotten until it asks again; nobody waits for it."""
     monkeypatch.setattr(bitswap_line, "PIECE_WAIT_S", 1.0)
@@ -386,6 +387,7 @@ def test_wrong_blocks_in_answer() -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_peer_that_says_again_and_again_that_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """C36: is believed once."""
     monkeypatch.setattr(Limits, "fetch_wait_s", 1.0)

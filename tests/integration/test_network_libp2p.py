@@ -222,6 +222,7 @@ def test_places_are_given_back() -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_noticed() -> None:
     """C43: kill -9: by the end of its connection, and not by pings that go unanswered."""
     program = (

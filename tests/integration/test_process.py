@@ -184,6 +184,7 @@ def listen_async(target: Chain, ends: list[str]) -> None:
     ends.append("asyncio")
 
 
+@pytest.mark.slow
 def test_closing_while_everything_runs(tmp_path: Path, hub: MemoryHub) -> None:
     """C46: writers, followers, asyncio feeds, joins and fetches are under way: all end, with `ClosedError` or in order."""
     before = Footprint(tmp_path)

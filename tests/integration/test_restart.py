@@ -458,6 +458,7 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("synced", [True, False])
 def test_a_restored_copy_does_not_fork(tmp_path: Path, hub: MemoryHub, peer: Node, synced: bool) -> None:
     """C27: a directory restored from an old copy writes with a fresh key: no fork, before a sync or after."""

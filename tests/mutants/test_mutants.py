@@ -47,7 +47,7 @@ def test_a_few_mutants_are_killed(group: str):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("group", MUTANTS)
 def test_all_mutants_are_killed(group: str):
-    """I31, and for the other layers: each guard of each module or group of them is held by a test, by assertion."""
+    """I31: as for the other layers, each guard of each module or group of them is held by a test, by assertion."""
     run(group, [])
 
 

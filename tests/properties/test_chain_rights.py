@@ -212,6 +212,7 @@ def judged(seed: int) -> tuple[int, int]:
     return len(expected), len(history.blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 40])
 def test_letters(first: int) -> None:
     """I34: what is written on a data chain without a right is void, whatever came first; what was written with one is not."""

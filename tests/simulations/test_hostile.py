@@ -260,6 +260,7 @@ def test_echoes_do_not_silence_a_quiet_chain():
     assert sim.run_until_converged(3600) < 60
 
 
+@pytest.mark.slow
 def test_nonsense_costs_bounded_memory():
     """C36: floods of ids, wants, probes and pulls: what is kept for a peer stays within its budget."""
     sim = network(2)

@@ -194,6 +194,20 @@ def test_a_council_above_the_founder_removes_it():
     assert story.live == {RECOVERY, council, phone}
 
 
+def test_who_was_removed_writes_the_councils_act_again():
+    """I20: its signatures are bound to no block; the seat of the copy is removed with the first one, and another is not."""
+    story = Story(Council(2, 3), device("founder"))
+    council, founder = 1, 2
+    start = [story.act(founder, JOINED)]
+    phone = story.add(council, "phone", on=start)
+    tablet = story.add(council, "tablet", on=start)
+    removal = story.remove(founder, phone)
+    copy = story.act(council, ADDED, device("phone"), on=start, author=b"phone")
+    late = story.act(copy, NOTED, on=[copy, removal])
+    assert story.live == {RECOVERY, council, founder, tablet}
+    assert story.void == {late}
+
+
 def test_a_council_is_not_the_first_epochs_holder():
     """I07: with a council above the founder the first epoch is the founder's device's all the same."""
     story = Story(Council(2, 3), device("founder"))

@@ -134,6 +134,7 @@ def test_after_a_restart(there: Town) -> None:
     alice.renew()
 
 
+@pytest.mark.slow
 def test_a_restart_between_joining_and_asking(there: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """I17: a device that was switched off before it could ask for a seat asks when it is on again."""
     alice, _ = there.house("laptop").identities.create("alice", suite=ED25519)

@@ -231,6 +231,7 @@ def run_long(objects: int, versions: int) -> None:
         assert head.id == line.last[1].id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objects", [1, 1000])
 def test_four_thousand_versions(objects):
     """M10: reading the current version folds nothing; a late block costs one step."""

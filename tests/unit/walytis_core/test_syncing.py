@@ -521,6 +521,7 @@ def test_probes_cannot_fill_memory():
 # --- forks --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", [0, 1, 3, 100, 998])
 @pytest.mark.parametrize("longer", [0, 1, 700])
 def test_probes_find_the_fork(fork: int, longer: int):
