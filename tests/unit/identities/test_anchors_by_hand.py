@@ -152,3 +152,24 @@ def test_anchors_below_are_waited_for() -> None:
         top = Page(IdentityHolder(middle.encoded), others=held, nonce=32)
         said = top.said[top.state(FOUNDER.block, "anchored", [1, [anchor], None])]
         assert isinstance(said, Wait) is (deep not in held)
+
+
+def test_what_an_event_does_not_build_on_stands_in_no_anchors_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I34: junk, and an anchor to what nobody has, among the parents of an honest event: it is anchored all the same."""
+    deep = Page(nonce=40)
+    nobody_has = deep.copy().say(FOUNDER, "joined")
+    person = Page(FOUNDER.public, IdentityHolder(deep.encoded), others=[deep], nonce=41)
+    head = person.say(FOUNDER, "joined")
+    junk = person.put(person.block(THIEF.block, "junk", bytes(2000), [head], prefix="app/"))
+    waiting = person.state(THIEF.block, "anchored", [2, [nobody_has], None])
+    assert isinstance(person.said[waiting], Wait)
+    bare = Event("noted", (1,), (head,), NOTE)
+    event = bare._replace(proofs=(FOUNDER.sign.sign(EVENT, bare.signed(person.id)),))
+    honest = person.put(person.block(FOUNDER.block, "noted", encode(event), [head, junk, waiting]))
+    assert person.holds(honest)
+    group = Page(IdentityHolder(person.encoded), others=[person, deep], nonce=42)
+    monkeypatch.setattr(checking, "MAX_ANCHORED_BLOCKS", 2)
+    monkeypatch.setattr(checking, "MAX_ANCHORED_BYTES", 1500)
+    assert group.holds_fact(FOUNDER.block, "anchored", [1, [honest], None])
+    naming_it = group.state(FOUNDER.block, "anchored", [1, [waiting], None])
+    assert isinstance(group.said[naming_it], Wait), "who anchors it waits alone"
