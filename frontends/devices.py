@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from frontends.calls import Call, Verb
 from frontends.finding import find_event, find_seat
 from frontends.forms import Form, handed_on_form, time_text
 from frontends.identities import known_of, own_of
 from frontends.identity_forms import details_form, seat_form
-from frontends.pieces import POLL_S, settle
+from frontends.pieces import POLL_S, awaited
 
 if TYPE_CHECKING:
     from identities import Identity, KnownIdentity, SeatInfo
-    from walytis_core import Invitation, Pending
+    from walytis_core import Invitation
 
 _SPREAD_S: Final = 5.0
 """How long a directory that was opened for this stays online until somebody has what was written."""
@@ -89,7 +89,7 @@ def join(
 ) -> Iterator[Form]:
     """This device made one of an identity's: its progress, at last the identity."""
     pending = call.identities.join(invitation, name=name, device_name=device_name)
-    yield from _awaited(call, pending, timeout, "not joined")
+    yield from awaited(call, pending, timeout, "not joined")
     one = pending.result(0)
     _spread(call, one)
     yield {"event": "joined"} | details_form(one)
@@ -101,7 +101,7 @@ def join(
 def resolve(call: Call, *, contact: str, name: str | None = None, timeout: float | None = None) -> Iterator[Form]:
     """Another's identity from its contact card: its progress, at last the identity."""
     pending = call.identities.resolve(contact, name=name)
-    yield from _awaited(call, pending, timeout, "not found")
+    yield from awaited(call, pending, timeout, "not found")
     yield {"event": "resolved"} | details_form(pending.result(0))
 
 
@@ -146,26 +146,6 @@ def _meeting(known: KnownIdentity) -> str | None:
 
 
 # --- behind it ---------------------------------------------------------------------------------------------------
-
-
-def _awaited(call: Call, pending: Pending[Any], timeout: float | None, what: str) -> Iterator[Form]:
-    """How far something is, until it is done."""
-    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
-
-    call.when_gone(pending.cancel)
-    end = None if timeout is None else time.monotonic() + timeout
-    seen: object = None
-    try:
-        while not pending.done():
-            progress = pending.progress()
-            if progress != seen:
-                seen = progress
-                yield {"event": "progress", "state": progress.state, "held": progress.held, "known": progress.known}
-            if end is not None and time.monotonic() >= end:
-                raise UnavailableError(f"{what} within {timeout:g} s: {progress.state}")
-            settle(pending)
-    finally:
-        pending.cancel()
 
 
 def _told(call: Call, state: Callable[[], str | None], timeout: float | None, what: str) -> Iterator[Form]:

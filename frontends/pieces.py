@@ -59,3 +59,23 @@ def settle(pending: Pending[Any]) -> None:
     except UnavailableError:
         if pending.done():
             raise
+
+
+def awaited(call: Call, pending: Pending[Any], timeout: float | None, what: str) -> Iterator[Form]:
+    """How far something is, until it is done."""
+    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    call.when_gone(pending.cancel)
+    end = None if timeout is None else time.monotonic() + timeout
+    seen: object = None
+    try:
+        while not pending.done():
+            progress = pending.progress()
+            if progress != seen:
+                seen = progress
+                yield {"event": "progress", "state": progress.state, "held": progress.held, "known": progress.known}
+            if end is not None and time.monotonic() >= end:
+                raise UnavailableError(f"{what} within {timeout:g} s: {progress.state}")
+            settle(pending)
+    finally:
+        pending.cancel()

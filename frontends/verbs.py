@@ -31,7 +31,7 @@ from frontends.forms import (
 )
 from frontends.identities import IDENTITY_VERBS
 from frontends.objects import OBJECT_VERBS, rule_data
-from frontends.pieces import POLL_S, pieces, settle
+from frontends.pieces import POLL_S, awaited, pieces
 from frontends.transfer import export, import_
 
 if TYPE_CHECKING:
@@ -220,24 +220,9 @@ def revoke(call: Call, *, chain: str, invitation: str) -> Form:
 
 def join(call: Call, *, invitation: str, name: str | None = None, timeout: float | None = None) -> Iterator[Form]:
     """Joins a chain: its progress each time it changes, at last the chain."""
-    from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
-
     pending = call.node.join(invitation, name=name)
-    call.when_gone(pending.cancel)
-    end = None if timeout is None else time.monotonic() + timeout
-    seen: object = None
-    try:
-        while not pending.done():
-            progress = pending.progress()
-            if progress != seen:
-                seen = progress
-                yield {"event": "progress", "state": progress.state, "held": progress.held, "known": progress.known}
-            if end is not None and time.monotonic() >= end:
-                raise UnavailableError(f"not joined within {timeout:g} s: {progress.state}")
-            settle(pending)
-        yield {"event": "joined"} | chain_form(pending.result(0))
-    finally:
-        pending.cancel()
+    yield from awaited(call, pending, timeout, "not joined")
+    yield {"event": "joined"} | chain_form(pending.result(0))
 
 
 ON_IDENTITIES: Final = "id "

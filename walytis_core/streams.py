@@ -43,7 +43,11 @@ class Streams:
     def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Has `handler` called, in a task of the loop, for each stream a peer opens; it is closed when that returns.
 
-        What it raises is counted against the peer where it is a `RemoteError`, and never ends the node.
+        What it raises is counted against the peer where it is a `RemoteError`, and never ends the node. From any thread
+        but the loop's: it returns once peers can open the protocol, or, before the network is up, will be able to.
+
+        Raises:
+            ClosedError: The node has ended.
         """
 
         async def accept(stream: Stream) -> None:
@@ -59,7 +63,11 @@ class Streams:
                 if not self._open[key]:
                     del self._open[key]
 
-        self._service.shared.network.serve(protocol, accept)
+        async def tell() -> None:
+            self._service.shared.network.serve(protocol, accept)
+
+        self._life.require_open()
+        self._life.loop.call(tell)
 
     async def open(self, addresses: Sequence[str], protocol: str) -> Stream:
         """Connects to a peer at one of these addresses, if it is not connected, and opens a stream. In the loop.

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.suites.nodes import WITHIN_S, assert_sound, ids, join, until, until_same
 from walytis_core import (
@@ -26,7 +27,8 @@ from walytis_core import (
     UnavailableError,
 )
 from walytis_core.network import MemoryHub, MemoryNetwork
-from walytis_core.network.port import Network
+from walytis_core.network.port import Network, Stream, StreamHandler
+from walytis_core.pending import Pending
 from walytis_core.policy import read_admit
 
 Open = Callable[..., Node]
@@ -391,3 +393,45 @@ def test_many_keys_are_admitted_in_one_block(node: Node) -> None:
     for wrong in ([], keys, [b"x"]):
         with pytest.raises(InvalidInputError):
             chain.admit(*wrong)
+
+
+# --- streams of a layer's own ----------------------------------------------------------------------------------------
+
+
+class WhereServed(MemoryNetwork):
+    """Notes what it was told outside of a loop, where the port forbids it."""
+
+    outside: tuple[str, ...] = ()
+
+    def serve(self, protocol: str, handler: StreamHandler) -> None:
+        try:
+            trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            self.outside = (*self.outside, protocol)
+        super().serve(protocol, handler)
+
+
+def test_a_protocol_served_while_the_node_runs() -> None:
+    """C43: an adapter is told in the loop, and a peer can open the protocol as soon as `serve` has returned."""
+    hub, protocol = MemoryHub(), "/x/walytis/test/1"
+    network, heard = WhereServed(hub), threading.Event()
+
+    async def hear(stream: Stream) -> None:
+        assert await stream.receive(1) == b"x"
+        heard.set()
+
+    with Node.in_memory(network=network) as here, Node.in_memory(hub) as there:
+        addresses = there.addresses() and here.addresses()  # both are up
+        here.streams.serve(protocol, hear)
+        assert protocol not in network.outside
+
+        async def call() -> None:
+            stream = await there.streams.open(addresses, protocol)
+            await stream.send(b"x")
+            heard_of.resolve(None)
+
+        heard_of = Pending[None]()
+        there.streams.attend(heard_of, call).result(WITHIN_S)
+        assert heard.wait(WITHIN_S)
+    with pytest.raises(ClosedError):
+        here.streams.serve(protocol, hear)

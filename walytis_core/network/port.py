@@ -127,7 +127,7 @@ class Network(Protocol):
     def serve(self, protocol: str, handler: StreamHandler) -> None:
         """Has `handler` called, in a task of its own, for each stream a peer opens for `protocol`.
 
-        The stream is closed when the handler returns. May be called before or while running.
+        The stream is closed when the handler returns. May be called before or while running, then in the loop.
         """
         ...
 

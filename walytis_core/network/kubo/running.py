@@ -51,17 +51,20 @@ class RunningKubo:
 
     @asynccontextmanager
     async def running(self, handlers: Mapping[str, StreamHandler]) -> AsyncIterator[None]:
-        """Runs for the length of the block."""
+        """Runs for the length of the block. `handlers` may grow until it has begun; after that there is `serve`."""
         async with self.rpc, trio.open_nursery() as self._nursery:
             self.streams = Streams(self.rpc, self.peers.is_there, self._nursery)
             self.channels = Channels(self.rpc, self.peers, self._hear, self._nursery, self.look_soon)
             await require(self.rpc, tuple(handlers))
-            for protocol, handler in handlers.items():
+            begun = dict(handlers)
+            for protocol, handler in begun.items():
                 await self.streams.serve(protocol, handler)
             try:
                 await self._attach()
                 for task in (self._supervise, self.peers.look_up, self.channels.look):
                     self._nursery.start_soon(task)
+                for protocol in handlers.keys() - begun.keys():  # asked for meanwhile
+                    self.serve(protocol, handlers[protocol])
                 yield
             finally:
                 self._nursery.cancel_scope.cancel()
