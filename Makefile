@@ -6,13 +6,14 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 JOBS ?= 2
-PYTEST := $(PY) -m pytest
+PYTEST := $(PY) -m pytest --dist worksteal
 JUNIT := build/junit
 KUBO := build/kubo/ipfs
 
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # hundreds of processes are started by tests, and each would compile all it imports
 .NOTPARALLEL: # one pip at a time
-.PHONY: help demo test check format bench soak conformance kubo clean
+.PHONY: help demo test check lint format bench soak conformance kubo clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,12 +30,14 @@ test: $(VENV)/.test ## the whole suite, then the conformance print-out
 	$(PY) -m tools.conformance --junit $(JUNIT) || failed=1; \
 	exit $$failed
 
-check: $(VENV)/.dev ## the gate, under two minutes: format, lint, types, layers, fast tests
+check: lint ## the gate, under two minutes: `lint`, then the fast tests
+	$(PYTEST) -q -n $(JOBS) -m "not slow"
+
+lint: $(VENV)/.dev ## what needs no test: format, style, types, layers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTEST) -q -n $(JOBS) -m "not slow"
 
 format: $(VENV)/.dev ## lays the code out as `check` wants it
 	$(VENV)/bin/ruff format .

@@ -28,6 +28,7 @@ from benchmarks.peers import Child, child, forget_peak, memory_mb, peak_mb
 from benchmarks.table import ROUNDS, Bench, Row, shown, under
 from identities import Identities, Identity, KnownIdentity
 from identities.acts import ADDED, RENEWED
+from identities.identity import held_of, part_of
 from identities.keyring import DeviceSecrets
 from identities.keystore import Keystore
 from identities.payloads import PREFIX, decode, read_renewal
@@ -70,24 +71,24 @@ def joining_device(inviter: Child, folder: str, code: str) -> None:
 def renewal(bench: Bench) -> Iterable[Row]:
     """A renewal with few and with many devices: time, the block, the wraps."""
     for devices in (5, 20, 64):
-        with _identity(bench.folder(f"renewal-{devices}"), COMPOSITE) as (identities, alice):
-            _add(identities, alice, devices - 1)
+        with _identity(bench.folder(f"renewal-{devices}"), COMPOSITE) as (_, alice):
+            _add(alice, devices - 1)
             times = sorted(_timed(alice.renew) for _ in range(bench.count(7, 1)))
             block = next(iter(alice.chain.blocks(type=PREFIX + RENEWED, newest_first=True, limit=1)))
-            wraps = [alice.log.kept(cid) for _, _, cid in read_renewal(decode(block).body).wraps]
+            wraps = [part_of(alice).log.kept(cid) for _, _, cid in read_renewal(decode(block).body).wraps]
         assert len(wraps) == devices
         yield shown(f"renewal with {devices} devices, durable, p50", 1000 * quantile(times, 0.5), "ms")
         yield shown("  its block", len(block.encoded), "bytes")
         yield shown("  its wraps, beside the chain", sum(len(wrap or b"") for wrap in wraps), "bytes")
 
 
-def _add(identities: Identities, identity: Identity, devices: int) -> None:
+def _add(identity: Identity, devices: int) -> None:
     """Gives seats to devices that are nowhere, without a renewal for each."""
-    with identities.lock:
+    with part_of(identity).home.lock:
         for _ in range(devices):
             keys = DeviceSecrets.fresh(os.urandom(32)).public
-            identity.log.admit(keys.block_key)
-            identity.actor.act(ADDED, keys.wire)
+            part_of(identity).log.admit(keys.block_key)
+            part_of(identity).actor.act(ADDED, keys.wire)
         identity.renew()
 
 
@@ -139,10 +140,10 @@ def _reads(known: KnownIdentity) -> dict[str, Callable[[], object]]:
     known.document()
     return {
         "current epoch": lambda: known.epoch,
-        "its public keys": lambda: known.control(known.epoch),
-        "a seat at random": lambda: known.infos[random.choice(ids)],
+        "its public keys": lambda: held_of(known).control(known.epoch),
+        "a seat at random": lambda: held_of(known).infos[random.choice(ids)],
         "all seats": known.seats,
-        "the node keys of its members": known.node_keys,
+        "the node keys of its members": held_of(known).node_keys,
         "the DID document": known.document,
     }
 

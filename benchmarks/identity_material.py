@@ -17,21 +17,9 @@ from typing import Any, Final
 from benchmarks.material import BATCH, CHAIN_NAME
 from identities.acts import ADDED, ASKED, JOINED, REMOVED, RENEWED, SeatId
 from identities.epoch_keys import SECRET_BYTES, EpochKeys, epoch_keys
+from identities.holders import Control, Genesis, PublicKey
 from identities.keyring import DeviceSecrets
-from identities.payloads import (
-    ASKING,
-    EVENT,
-    PREFIX,
-    SUCCESSION,
-    Asking,
-    Control,
-    Event,
-    Genesis,
-    PublicKey,
-    RenewalKeys,
-    encode,
-    removed,
-)
+from identities.payloads import ASKING, EVENT, PREFIX, SUCCESSION, Asking, Event, RenewalKeys, encode, removed
 from identities.recovery import RecoveryCode
 from identities.suites import SigningKey
 from walytis_core.block import Block, Place, create, draft

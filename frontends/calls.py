@@ -57,6 +57,11 @@ class Call:
         return self._identities
 
     @property
+    def has_identities(self) -> bool:
+        """Whether they are at work: always, where a chain is named that their devices write."""
+        return self._identities is not None
+
+    @property
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self._is_gone

@@ -10,20 +10,59 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
+from typer.core import TyperGroup
 
-from frontends.commands import blocks, chains, files, identities, keys, machine, objects, records, seats, sharing
+from frontends.commands import (
+    blocks,
+    chains,
+    files,
+    groups,
+    identities,
+    keys,
+    machine,
+    objects,
+    records,
+    seats,
+    sharing,
+)
 from frontends.failures import CLOSED_PIPE
 from frontends.telling import telling
 from frontends.unlocking import unlocks
 
-_Commands: TypeAlias = Sequence[Callable[..., None]]
+_Command: TypeAlias = Callable[..., None]
+_FEW: Final = 12  # commands that are listed one below the other, each with the first line of its help
+_COLUMN: Final = 24  # letters for what a command does, where they are listed in two columns
+
+
+class _Columns(TyperGroup):
+    """A group whose help fits a terminal of 80 columns and 24 lines: many commands are listed in two columns."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the commands."""
+        rows = [(name, self.commands[name].short_help or "") for name in self.list_commands(ctx)]
+        if len(rows) <= _FEW:
+            super().format_commands(ctx, formatter)
+            return
+        half = -(-len(rows) // 2)
+        columns = [_column(rows[:half]), _column(rows[half:])]
+        with formatter.section("Commands"):
+            for left, right in zip_longest(*columns, fillvalue=""):
+                formatter.write(f"  {left}  {right}".rstrip() + "\n")
+
+
+def _column(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {does:<{_COLUMN}}" for name, does in rows]
+
 
 app = typer.Typer(
     name="walytis",
+    cls=_Columns,
     help="Shared, signed block-DAGs between peers: no servers, no coin, no daemon.",
     no_args_is_help=True,
     add_completion=False,
@@ -49,39 +88,83 @@ def _walytis(
 ) -> None: ...
 
 
-for _panel, _commands in (
-    ("See it", (machine.demo, machine.doctor, machine.run)),
-    ("Chains", (chains.create, chains.list_chains, chains.status, chains.verify, chains.rename, chains.delete)),
-    ("Blocks", (blocks.append, blocks.log, blocks.show, blocks.graph, blocks.follow)),
-    ("Sharing", (sharing.invite, sharing.join, sharing.invitations, sharing.revoke)),
-    ("Files", (files.export_chain, files.import_chain)),
-):
-    for _command in _commands:
-        _name = _command.__name__.removesuffix("_chains").removesuffix("_chain")
-        app.command(_name, rich_help_panel=_panel)(unlocks(_command))
-
-_ON_IDENTITIES: _Commands = (
-    identities.create, identities.code, identities.list_identities, identities.show, identities.status, identities.add_device,
-    identities.join, seats.renew, seats.remove, seats.preview, seats.recover, seats.grant,
-    seats.leave, identities.contact, identities.resolve, records.document, records.sign, records.verify,
-    records.seal, records.open_sealed,
-)  # fmt: skip
-_GROUPS: Sequence[tuple[str, str, str, _Commands]] = (
-    ("id", "Identities", "Be somebody, on several devices.", _ON_IDENTITIES),
-    ("object", "Objects", "Make, edit and delete objects on a chain.", objects.COMMANDS),
-    ("keys", "Keys", "Seal the secret keys of this directory.", (keys.status, keys.seal, keys.passphrase)),
+_ON_CHAINS: Sequence[tuple[_Command, str]] = (
+    (machine.demo, "watch three peers share"),
+    (machine.doctor, "look for what is wrong"),
+    (machine.run, "keep this node online"),
+    (chains.create, "make a chain"),
+    (chains.list_chains, "the chains held here"),
+    (chains.status, "how node and chains do"),
+    (chains.verify, "check every block"),
+    (chains.rename, "call it something else"),
+    (chains.delete, "remove it from here"),
+    (blocks.append, "add a block"),
+    (blocks.log, "show the blocks"),
+    (blocks.show, "show one, or its content"),
+    (blocks.graph, "draw the graph"),
+    (blocks.follow, "show blocks as they come"),
+    (sharing.invite, "make an invitation"),
+    (sharing.join, "join by an invitation"),
+    (sharing.invitations, "those made here"),
+    (sharing.revoke, "take one back"),
+    (files.export_file, "a chain into a file"),
+    (files.import_file, "a chain from a file"),
 )
-for _group, _panel, _what, _verbs in _GROUPS:
+_ON_IDENTITIES: Sequence[tuple[_Command, str]] = (
+    (identities.create, "make one, or a group"),
+    (identities.list_identities, "the identities held here"),
+    (identities.show, "its seats, who has keys"),
+    (identities.status, "how yours do"),
+    (identities.add_device, "let in a device of yours"),
+    (identities.join, "be such a device"),
+    (seats.renew, "make new keys, now"),
+    (seats.preview, "what a removal would do"),
+    (seats.remove, "take seats away"),
+    (seats.recover, "take it back by its code"),
+    (identities.code, "a code nobody has seen"),
+    (seats.grant, "hand on earlier keys"),
+    (seats.leave, "give up this seat"),
+    (seats.delete, "end it on this device"),
+    (groups.add_member, "add one to a group"),
+    (groups.enter, "act in a group"),
+    (groups.create_chain, "a chain for its members"),
+    (groups.chains, "the chains of members"),
+    (identities.contact, "a card, to be found by"),
+    (identities.resolve, "get another's, by card"),
+    (records.document, "its DID document"),
+    (records.sign, "sign content"),
+    (records.verify, "check who signed"),
+    (records.seal, "seal content to one"),
+    (records.open_sealed, "open what was sealed"),
+)
+
+
+def _add(to: typer.Typer, command: _Command, does: str | None = None) -> None:
+    name = re.sub(r"_(chains|objects|identities|sealed|file)$", "", command.__name__)
+    to.command(name.replace("_", "-"), short_help=does)(unlocks(command))
+
+
+for _command, _short in _ON_CHAINS:
+    _add(app, _command, _short)
+
+_ON_OBJECTS = [(command, None) for command in objects.COMMANDS]
+_ON_KEYS = [(command, None) for command in (keys.status, keys.seal, keys.passphrase)]
+_GROUPS: Sequence[tuple[str, str, str, Sequence[tuple[_Command, str | None]]]] = (
+    ("id", "be somebody: identities", "Be somebody, on several devices, alone or as a group.", _ON_IDENTITIES),
+    ("object", "what can be edited", "Make, edit and delete objects on a chain.", _ON_OBJECTS),
+    ("keys", "seal the secret keys", "Seal the secret keys of this directory.", _ON_KEYS),
+)
+for _group, _brief, _what, _verbs in _GROUPS:
     _subcommands = typer.Typer(
         help=_what,
+        cls=_Columns,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
     )
-    for _verb in _verbs:
-        _name = re.sub(r"_(objects|identities|sealed)$", "", _verb.__name__).replace("_", "-")
-        _subcommands.command(_name)(unlocks(_verb))
-    app.add_typer(_subcommands, name=_group, rich_help_panel=_panel)
+    for _command, _does in _verbs:
+        _add(_subcommands, _command, _does)
+    app.add_typer(_subcommands, name=_group, short_help=_brief)
 
 
 def main() -> None:

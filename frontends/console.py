@@ -1,7 +1,8 @@
 """The terminal that commands write to, and the hints on it.
 
 Invariants: a command that a hint names acts on the directory that the user had to name, whatever page the hint is on, and
-is never broken over two lines, so that it can be copied; what goes to no terminal is neither wrapped nor cut.
+is never broken over two lines, and no word of a sentence is, so that paths, ids and codes can be copied; what goes to no
+terminal is neither wrapped nor cut.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def terminal(data_dir: Path | None, *, to_stderr: bool = False) -> Console:
 
 
 class Hint:
-    """A sentence that names commands; where it is shown they get the directory that the user had to name.
+    """A sentence in lines that break between words; commands in it get the directory that the user had to name.
 
     Not for the cells of tables, which cut.
 

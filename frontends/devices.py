@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from frontends.calls import Call, Verb
 from frontends.finding import find_event, find_seat
 from frontends.forms import Form, handed_on_form, time_text
-from frontends.identities import known_of, own_of
-from frontends.identity_forms import details_form, seat_form
+from frontends.identities import details_of, known_of, names_of, own_of
+from frontends.identity_forms import seat_form
 from frontends.pieces import POLL_S, awaited
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_device(
         } | handed_on_form(ticket)  # fmt: skip
         is_in = not wait  # it is left to the node that goes on
         if wait:
-            yield from _told(call, lambda: _entry(call, one, ticket), timeout, "the device did not come")
+            yield from told(call, lambda: _entry(call, one, ticket), timeout, "the device did not come")
             is_in = True
             yield {"event": "added", "name": one.name, "did": one.did} | seat_form(_seated(one, ticket)[0])
     finally:
@@ -91,8 +91,8 @@ def join(
     pending = call.identities.join(invitation, name=name, device_name=device_name)
     yield from awaited(call, pending, timeout, "not joined")
     one = pending.result(0)
-    _spread(call, one)
-    yield {"event": "joined"} | details_form(one)
+    spread(call, one)
+    yield {"event": "joined"} | details_of(call, one)
 
 
 # --- others ------------------------------------------------------------------------------------------------------
@@ -100,9 +100,15 @@ def join(
 
 def resolve(call: Call, *, contact: str, name: str | None = None, timeout: float | None = None) -> Iterator[Form]:
     """Another's identity from its contact card: its progress, at last the identity."""
+    known = yield from resolved(call, contact, name, timeout)
+    yield {"event": "resolved"} | details_of(call, known)
+
+
+def resolved(call: Call, contact: str, name: str | None, timeout: float | None) -> Generator[Form, None, KnownIdentity]:
+    """The identity of a contact card, after how far that is."""
     pending = call.identities.resolve(contact, name=name)
     yield from awaited(call, pending, timeout, "not found")
-    yield {"event": "resolved"} | details_form(pending.result(0))
+    return pending.result(0)
 
 
 # --- recovering --------------------------------------------------------------------------------------------------
@@ -124,11 +130,12 @@ def recover(
 
     known = known_of(call, identity)
     used = RecoveryCode.parse(code)
-    seats = [find_seat(known, seat).id for seat in remove]
+    names = names_of(call)
+    seats = [find_seat(known, seat, names).id for seat in remove]
     heads = None if cut is None else [find_event(known, event) for event in cut]
     did = known.did
     if not last_copy:
-        yield from _told(call, lambda: _meeting(known), timeout, "nobody who holds this identity came online")
+        yield from told(call, lambda: _meeting(known), timeout, "nobody who holds this identity came online")
     try:
         one, following = call.identities.recover(used, did, remove=seats, cut=heads, is_last_copy=last_copy)
     except NotAllowedError as error:
@@ -137,8 +144,8 @@ def recover(
     yield {"event": "recovered", "recovery_code": str(following)}  # first of all: the old one is used up
     one.recovery_code_kept()  # whoever asks for what follows has written it down
     if not last_copy:
-        _spread(call, one)
-    yield {"event": "done", "served": call.stays_online} | details_form(one)
+        spread(call, one)
+    yield {"event": "done", "served": call.stays_online} | details_of(call, one)
 
 
 def _meeting(known: KnownIdentity) -> str | None:
@@ -148,7 +155,7 @@ def _meeting(known: KnownIdentity) -> str | None:
 # --- behind it ---------------------------------------------------------------------------------------------------
 
 
-def _told(call: Call, state: Callable[[], str | None], timeout: float | None, what: str) -> Iterator[Form]:
+def told(call: Call, state: Callable[[], str | None], timeout: float | None, what: str) -> Iterator[Form]:
     """What is waited for, each time that it changes, until nothing is."""
     from walytis_core import UnavailableError  # noqa: PLC0415 - loaded already by whoever opened the node
 
@@ -166,7 +173,7 @@ def _told(call: Call, state: Callable[[], str | None], timeout: float | None, wh
             raise UnavailableError("nobody waits for this any more")
 
 
-def _spread(call: Call, one: Identity) -> None:
+def spread(call: Call, one: Identity) -> None:
     """Stays until somebody who is online has what was written here: a directory opened for this goes offline next."""
     if call.stays_online:
         return

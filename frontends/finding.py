@@ -7,7 +7,7 @@ only, so a short name never silently picks one of several.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from frontends.calls import Call
@@ -127,8 +127,13 @@ def find_invitation(chain: Chain, text: str) -> bytes:
     return found[0]
 
 
-def find_seat(identity: KnownIdentity, text: str) -> SeatInfo:
-    """The seat that `text` means: a place in the first block, the end of the id of the one that made it, or a device's name.
+def find_seat(identity: KnownIdentity, text: str, names: Mapping[str, str] | None = None) -> SeatInfo:
+    """The seat that `text` means: a place in the first block, the end of the id of the one that made it, or who holds it.
+
+    Args:
+        identity: The identity.
+        text: The place, the end, a device's name, or a member's DID or name.
+        names: What identities are called here, by their DIDs.
 
     Raises:
         FailedError: No seat, or more than one.
@@ -137,7 +142,7 @@ def find_seat(identity: KnownIdentity, text: str) -> SeatInfo:
     if text.isascii() and text.isdigit() and len(text) < MIN_ENDING:
         found = [seat for seat in seats if seat.id == int(text)]
     else:
-        named = [seat for seat in seats if text and seat.name == text]
+        named = [seat for seat in seats if text and text in {seat.name, seat.holder, (names or {}).get(seat.holder)}]
         named = [seat for seat in named if seat.state in {"live", "pending"}] or named
         found = named or [seat for seat in seats if isinstance(seat.id, bytes) and _seat_text(seat).endswith(text)]
         if not named:

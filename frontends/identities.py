@@ -53,12 +53,12 @@ _HOLDERS: Final = "`walytis id list` shows them."
 
 def list_identities(call: Call) -> Form:
     """The identities that this node acts for, and those that it only holds."""
-    return {"identities": [identity_form(known) for known in _all(call)]}
+    return {"identities": [identity_form(known) for known in held_identities(call)]}
 
 
 def show(call: Call, *, identity: str) -> Form:
     """One identity, with its seats."""
-    return details_form(known_of(call, identity))
+    return details_of(call, known_of(call, identity))
 
 
 def status(call: Call, *, identity: str | None = None) -> Form:
@@ -72,9 +72,19 @@ def status(call: Call, *, identity: str | None = None) -> Form:
     }
 
 
-def _all(call: Call) -> list[KnownIdentity]:
-    held = [call.identities.take_up(chain.genesis, chain.name) for chain in call.node.chains()]
-    return [known for known in held if known is not None]
+def held_identities(call: Call) -> list[KnownIdentity]:
+    """All that this node holds: its own, and others'."""
+    return sorted([*call.identities.all(), *call.identities.others()], key=lambda known: known.name)
+
+
+def names_of(call: Call) -> dict[str, str]:
+    """What the identities that are held here are called, by their DIDs."""
+    return {known.did: known.name for known in held_identities(call)}
+
+
+def details_of(call: Call, known: KnownIdentity) -> Form:
+    """An identity with its seats: a member by the name that it has here."""
+    return details_form(known, names_of(call))
 
 
 def known_of(call: Call, text: str) -> KnownIdentity:
@@ -83,7 +93,7 @@ def known_of(call: Call, text: str) -> KnownIdentity:
     Raises:
         FailedError: There is none.
     """
-    for known in _all(call):
+    for known in held_identities(call):
         if text in {known.name, known.did, str(known.chain.id)}:
             return known
     message = f"there is no identity called {text} here"
@@ -115,7 +125,7 @@ def create(
     """A new identity, and its recovery code: kept here until the caller, who has written it down, asks for what follows."""
     by = None if controller is None else own_of(call, controller)
     made, code = call.identities.create(name, controller=by, suite=_suite(suite), is_public=not members_only)
-    yield details_form(made) | {"recovery_code": str(code)}
+    yield details_of(call, made) | {"recovery_code": str(code)}
     made.recovery_code_kept()
 
 
@@ -139,7 +149,7 @@ def renew(call: Call, *, identity: str, suite: str | None = None, device: bool =
         one.rekey(suite=chosen)
     else:
         one.renew(suite=chosen)
-    return details_form(one) | {"served": call.stays_online}
+    return details_of(call, one) | {"served": call.stays_online}
 
 
 def preview(
@@ -162,12 +172,12 @@ def preview(
         recovery: Whether the recovery code is to do it.
     """
     known = known_of(call, identity) if recovery else own_of(call, identity)
-    ids = list(dict.fromkeys(find_seat(known, seat).id for seat in seats))
+    ids = list(dict.fromkeys(find_seat(known, seat, names_of(call)).id for seat in seats))
     if not ids:
         raise FailedError.usage("a removal names at least one seat", "`walytis id show` shows them.")
     heads = _cut(known, ids, cut, since)
     found = _foreseen(known, ids, heads, recovery=recovery)
-    forms = {form["seat"]: form for form in seats_form(known)}
+    forms = {form["seat"]: form for form in seats_form(known, names_of(call))}
 
     def seat(id: SeatId) -> Form:  # one that is brought back may be of no seat that counts now
         return forms.get(seat_text(id)) or {"seat": seat_text(id), "kind": "", "holder": "", "name": "", "here": False}
@@ -177,6 +187,7 @@ def preview(
         "name": known.name,
         "did": known.did,
         "removes": list(map(seat, ids)),
+        "recovery": recovery,
         "cut": None if heads is None else texts(heads),
         "takes_away": acts_form(known, found.loses),
         "brings_back": acts_form(known, found.brings_back),
@@ -198,23 +209,24 @@ def _foreseen(
 def remove(call: Call, *, identity: str, seats: Sequence[str], cut: Sequence[str] | None = None) -> Form:
     """Seats taken away; what that undoes, `preview` says."""
     one = own_of(call, identity)
-    ids = [find_seat(one, seat).id for seat in seats]
+    names = names_of(call)
+    ids = [find_seat(one, seat, names).id for seat in seats]
     one.remove(ids, cut=None if cut is None else [find_event(one, event) for event in cut])
-    return details_form(one) | {"removed": list(map(seat_text, ids)), "served": call.stays_online}
+    return details_of(call, one) | {"removed": list(map(seat_text, ids)), "served": call.stays_online}
 
 
 def leave(call: Call, *, identity: str) -> Form:
     """This device's seat given up."""
     one = own_of(call, identity)
     one.leave()
-    return details_form(one) | {"served": call.stays_online}
+    return details_of(call, one) | {"served": call.stays_online}
 
 
 def grant(call: Call, *, identity: str, seat: str, epochs: Sequence[int] | None = None) -> Form:
     """The keys of earlier epochs handed to a device: all that are here, or those of some."""
     one = own_of(call, identity)
     found = find_seat(one, seat)
-    held = [epoch for epoch in one.folded.epochs.all.values() if one.actor.keyring.has_epoch(epoch.sign_id)]
+    held = [epoch for epoch in one.folded.epochs.all.values() if one.has_keys(epoch)]
     numbers = sorted({epoch.number for epoch in held if epochs is None or epoch.number in epochs})
     if not numbers:
         raise FailedError("NotFoundError", "this device has the keys of none of these epochs", "Leave --epoch out.", 3)
@@ -364,10 +376,19 @@ def contact(call: Call, *, identity: str, addresses: bool = True) -> Form:
     return form | handed_on_form(card)
 
 
+def delete(call: Call, *, identity: str) -> Form:
+    """An identity ended on this node: its chain, and this device's keys of it."""
+    is_damaged = identity in call.identities.damaged()  # then there is nothing to show of it
+    form: Form = {"name": identity} if is_damaged else identity_form(known_of(call, identity))
+    call.identities.delete(form.get("did", identity))
+    return {"deleted": form}
+
+
 IDENTITY_VERBS: Final[Mapping[str, Verb]] = {
     "id code": code,
     "id contact": contact,
     "id create": create,
+    "id delete": delete,
     "id document": document,
     "id grant": grant,
     "id leave": leave,

@@ -5,7 +5,7 @@ Invariant: a secret (a recovery code, a device's invitation) is in the form of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from frontends.finding import SHORT
@@ -31,7 +31,9 @@ def seat_label(id: SeatId) -> str:
     return seat_text(id)[-SHORT:]
 
 
-def seat_form(seat: SeatInfo, *, keys: str | None = None, is_here: bool = False) -> Form:
+def seat_form(
+    seat: SeatInfo, *, keys: str | None = None, is_here: bool = False, names: Mapping[str, str] | None = None
+) -> Form:
     """A seat.
 
     Args:
@@ -39,9 +41,11 @@ def seat_form(seat: SeatInfo, *, keys: str | None = None, is_here: bool = False)
         keys: Of a live device or identity: `CURRENT` when it has the current keys as far as can be known, `UNHEARD` when it has
             said nothing since they were made, `UNOPENED` when it said that it cannot open them.
         is_here: Whether it is this device's, or that of the identity that it acts for.
+        names: What identities are called here, by their DIDs: a member has no other name.
     """
+    name = (names or {}).get(seat.holder, seat.name)
     return {
-        "seat": seat_text(seat.id), "kind": seat.kind, "holder": seat.holder, "name": seat.name, "state": seat.state,
+        "seat": seat_text(seat.id), "kind": seat.kind, "holder": seat.holder, "name": name, "state": seat.state,
         "keys": keys, "here": is_here,
     }  # fmt: skip
 
@@ -60,13 +64,13 @@ def identity_form(known: KnownIdentity) -> Form:
     return form
 
 
-def seats_form(known: KnownIdentity) -> list[Form]:
+def seats_form(known: KnownIdentity, names: Mapping[str, str]) -> list[Form]:
     """The seats of an identity, by rank, with who has the current keys as far as this node can know."""
     from identities import Identity  # noqa: PLC0415 - the library is loaded by those who use it
 
     seats = known.seats()
     if not isinstance(known, Identity):
-        return [seat_form(seat) for seat in seats]
+        return [seat_form(seat, names=names) for seat in seats]
     status, here = known.status(), known.seat
     own = None if here is None else here.id
     unopened = {seat.id for seat in status.unopened}
@@ -81,17 +85,17 @@ def seats_form(known: KnownIdentity) -> list[Form]:
             return CURRENT if status.has_keys else UNHEARD
         return UNHEARD if seat.id in unheard else CURRENT
 
-    return [seat_form(seat, keys=keys(seat), is_here=seat.id == own) for seat in seats]
+    return [seat_form(seat, keys=keys(seat), is_here=seat.id == own, names=names) for seat in seats]
 
 
-def details_form(known: KnownIdentity) -> Form:
+def details_form(known: KnownIdentity, names: Mapping[str, str]) -> Form:
     """An identity with its seats, and the chains that its members read here."""
     from identities import Identity  # noqa: PLC0415 - the library is loaded by those who use it
 
     folded = known.folded
     chains = [chain.name for chain in known.chains()] if isinstance(known, Identity) else []
     counts = {"events": len(folded.pasts.acts), "void": len(folded.authority.void)}
-    return identity_form(known) | {"seats": seats_form(known), "chains": chains} | counts
+    return identity_form(known) | {"seats": seats_form(known, names), "chains": chains} | counts
 
 
 def status_form(identity: Identity) -> Form:

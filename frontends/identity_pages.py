@@ -70,7 +70,30 @@ def identity_page(one: Form) -> RenderableType:
     rows += [("chains", ", ".join(map(plain_text, one["chains"])))] * bool(one["chains"])
     rows += [("void", f"{many(one['void'], 'event')} of {one['events']} that count for nothing")] * bool(one["void"])
     head = Text.assemble((plain_text(one["name"]), "bold underline"), "\n", one["did"], overflow="fold")
-    return Group(head, Text(), fields_table(rows), Text(), seats_table(one["seats"]))
+    return Group(head, Text(), fields_table(rows), Text(), seats_table(one["seats"]), *_members(one["seats"]))
+
+
+def _members(seats: Sequence[Form]) -> list[RenderableType]:
+    """The DIDs of the identities that are members, whole: to be copied."""
+    members = [seat for seat in seats if seat["kind"] == "identity" and seat["state"] in _STATES]
+    named = [Hint(f"{plain_text(seat['name'])} {seat['holder']}".strip()) for seat in members]
+    return [Text(), Text("members", "bold"), *named] if named else []
+
+
+def chains_page(found: Form) -> RenderableType:
+    """The chains that the members of an identity read."""
+    name = plain_text(found["name"])
+    if not found["chains"]:
+        return Hint(f"No chains of {name} yet: `walytis id create-chain {shlex.quote(name)} NAME` makes one.")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("chain", overflow="fold", min_width=12)
+    table.add_column("blocks", justify="right", no_wrap=True)
+    table.add_column("id")
+    for chain in found["chains"]:
+        id = Text(chain["id"], overflow="ellipsis", no_wrap=True)
+        shown = Text(plain_text(chain["name"])) if chain["held"] else Text("not here yet", "yellow")
+        table.add_row(shown, str(chain["blocks"]) if chain["held"] else "-", id)
+    return table
 
 
 def _epoch_words(one: Form) -> str:
@@ -142,12 +165,17 @@ def code_panel(code: str) -> RenderableType:
     return Group(Panel.fit(text, title="recovery code", border_style="yellow", padding=(1, 3)), Text(about, "yellow"))
 
 
-def created_page(one: Form, code: str | None) -> RenderableType:
-    """An identity that was made."""
+def created_page(one: Form, code: str | None, file: str = "") -> RenderableType:
+    """An identity that was made; its recovery code, or the file that holds it."""
     name = plain_text(one["name"])
     head = Text.assemble("Made the identity ", (name, "bold"), f": {one['did']}", overflow="fold")
-    next_one = Hint(f"`walytis id add-device {shlex.quote(name)}` lets another device of yours in.", "dim")
-    return Group(head, *([] if code is None else [Text(), code_panel(code), Text()]), next_one)
+    quoted = shlex.quote(name)
+    if any(seat["kind"] == "identity" for seat in one["seats"]):
+        next_one = Hint(f"`walytis id add-member {quoted} CARD` makes somebody else a member.", "dim")
+    else:
+        next_one = Hint(f"`walytis id add-device {quoted}` lets another device of yours in.", "dim")
+    kept = [Hint(f"Its recovery code is in {plain_text(file)}: print it, and keep no copy on a device.", "yellow")]
+    return Group(head, *(kept * bool(file) if code is None else [Text(), code_panel(code), Text()]), next_one)
 
 
 # --- devices -----------------------------------------------------------------------------------------------------
@@ -180,6 +208,35 @@ def _print_code(console: Console, text: str, *, with_code: bool) -> None:
             console.print(Text(line, "black on bright_white"))
 
 
+# --- deleting ----------------------------------------------------------------------------------------------------
+
+
+def deletion_page(one: Form) -> RenderableType:
+    """What is lost when an identity is deleted on this node."""
+    name = plain_text(one["name"])
+    lines = [Hint(f"Deletes {name} from this directory, not from others: {one['did']}")]
+    if not one["own"]:
+        return Group(*lines, Hint("It is another's: `walytis id resolve CARD` gets it again."))
+    lost = "Its keys go: what was sealed to it can be opened by this device no more, and nothing brings them back."
+    lines.append(Hint(lost, "red"))
+    if one["chains"]:
+        chains = ", ".join(map(plain_text, one["chains"]))
+        lines.append(Hint(f"The chains of its members stay, to be read: {chains}. `walytis delete` deletes them."))
+    if one["seated"]:
+        lines.append(
+            Hint(
+                "Its seat stays until another device removes it. To give it up first: "
+                f"`walytis id leave {shlex.quote(name)}`."
+            )
+        )
+        others = [
+            seat for seat in one["seats"] if seat["state"] == "live" and not seat["here"] and seat["kind"] != "recovery"
+        ]
+        last = "No other device has a seat in it: without its recovery code it is lost for ever."
+        lines += [Hint(last, "red")] * (not others)
+    return Group(*lines)
+
+
 # --- removing ----------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +249,8 @@ def preview_page(found: Form) -> RenderableType:
     parts += _acts("Counts again", found["brings_back"], seats, "green")
     also = [seat for seat in found["ends"] if seat not in found["removes"]]
     parts += [Text(f"Ends as well: {_list(also)}", "red")] * bool(also)
-    return Group(*parts, Text(f"Left: {_list(found['live'])}"))
+    left = _list(found["live"]) + (", and this device by a new seat" if found.get("recovery") else "")
+    return Group(*parts, Text(f"Left: {left}"))
 
 
 def _acts(title: str, acts: Sequence[Form], seats: dict[str, Form], style: str) -> list[RenderableType]:

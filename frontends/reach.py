@@ -157,7 +157,7 @@ def _answer_here(
     with (
         ExitStack() as afterwards,
         _opened(directory, online=online, kubo=kubo) as node,
-        _at_work(node, needed=online or verb.startswith(ON_IDENTITIES)) as identities,
+        _at_work(node, needed=online or verb.startswith(ON_IDENTITIES) or _is_theirs(node, arguments)) as identities,
     ):
         call = Call(node, stays_online=False, content=content, identities=identities)
         try:
@@ -168,6 +168,19 @@ def _answer_here(
             call.leave()
             if made and not node.chains():
                 afterwards.callback(_remove, directory, made)
+
+
+def _is_theirs(node: Node, arguments: Form) -> bool:
+    """Whether a command is about a chain that an identity's devices write: with their keys, which come from there."""
+    from walytis_core import NotFoundError, StorageError  # noqa: PLC0415 - loaded by now
+
+    if (chain := arguments.get("chain")) is None:
+        return False
+    try:
+        policy = node.chain(chain).policy
+    except (NotFoundError, StorageError):  # the verb says so
+        return False
+    return policy.readers.startswith("did:") or b"identities/" in policy.data
 
 
 def _at_work(node: Node, *, needed: bool) -> AbstractContextManager[Identities | None]:

@@ -26,6 +26,7 @@ from frontends.plain import plain_text, size_text
 
 _PREVIEW_CHARS = 2000  # more never fits a line
 _TO_MINUTES = 16  # letters of a time
+_NAME_CHARS = 20  # of who wrote, in a line
 
 
 def many(count: int, noun: str) -> str:
@@ -62,7 +63,7 @@ def block_line(form: Form, palette: Palette) -> Text:
     """A block in one line: id, author, time, labels, content."""
     line = Text()
     line.append(form["id"][-SHORT:], "bold")
-    line.append(" " + form["author"][-SHORT:], palette(form["author"]))
+    line.append(" " + _writer_name(form), palette(form["author"]))
     line.append(" " + time_text(form["time"])[5:], "dim")
     if form["type"]:
         line.append(" " + plain_text(form["type"]), "italic")
@@ -70,6 +71,31 @@ def block_line(form: Form, palette: Palette) -> Text:
         line.append(" #" + plain_text(topic), "green")
     line.append(" " + preview(form))
     return line
+
+
+def _writer_name(form: Form) -> str:
+    """Who wrote a block: on a chain of members by name; else, and where there is none, by the end of the key."""
+    key = str(form["author"])[-SHORT:]
+    if "writer" not in form:
+        return key
+    writer = form["writer"]
+    if writer is None:
+        return f"{key} (no member)"
+    name = plain_text(writer["name"])[:_NAME_CHARS] or key
+    return name if writer["counts"] else f"{name} (does not count)"
+
+
+def _writer_rows(form: Form) -> list[tuple[str, RenderableType]]:
+    if "writer" not in form:
+        return []
+    writer = form["writer"]
+    if writer is None:
+        return [("by", "nobody who is, or was, a member")]
+    name = plain_text(writer["name"]) or "a device without a name"
+    state = "" if writer["state"] == "live" else f", {writer['state']} by now"
+    rows: list[tuple[str, RenderableType]] = [("by", f"{name}, seat {writer['seat'][-SHORT:]}{state}")]
+    rows += [("member", writer["did"])] * (writer["did"] is not None)
+    return [*rows, *[("counts", "no: its author was removed, or may not say this")] * (not writer["counts"])]
 
 
 def fields_table(rows: Sequence[tuple[str, RenderableType]]) -> Table:
@@ -86,6 +112,7 @@ def block_details(form: Form, chain: str) -> RenderableType:
     """A whole block, of the chain that the user called so."""
     rows: list[tuple[str, RenderableType]] = [(name, form[name]) for name in ("id", "chain", "author")]
     rows += [
+        *_writer_rows(form),
         ("place", f"height {form['height']}, the author's number {form['seq']}"),
         ("time", f"{time_text(form['time'])} (by the author's clock)"),
         ("type", plain_text(form["type"]) or "-"),
@@ -370,4 +397,4 @@ class JoinPage:
         self._bar.stop()
         name = plain_text(chain["name"])
         held = f"Joined {name}: {many(chain['blocks'], 'block')}."
-        self._console.print(Hint(f"{held} `walytis log {shlex.quote(name)}` shows them."), soft_wrap=True)
+        self._console.print(Hint(f"{held} `walytis log {shlex.quote(name)}` shows them."))

@@ -86,9 +86,9 @@ def warn(sentence: str, hint: str = "", data_dir: Path | None = None, *, as_json
     from frontends.console import Hint, terminal  # noqa: PLC0415 - most calls warn of nothing
 
     console = terminal(data_dir, to_stderr=True)
-    console.print(sentence, style="yellow", markup=False)
+    console.print(Hint(sentence, "yellow"))
     if hint:
-        console.print(Hint(hint, "dim"), soft_wrap=True)  # a command in it can be copied
+        console.print(Hint(hint, "dim"))
 
 
 def _drop_output() -> None:
@@ -108,17 +108,17 @@ def _tell_mistyped(error: Any, *, as_json: bool) -> None:
 
 
 def _tell(failure: FailedError, data_dir: Path | None, *, as_json: bool) -> None:
-    failure.hint = on_directory(failure.hint, data_dir)
     if as_json:
+        failure.hint = on_directory(failure.hint, data_dir)
         sys.stderr.write(json.dumps(failure.to_json()) + "\n")
         return
-    from frontends.console import terminal  # noqa: PLC0415 - needed only on failure
+    from frontends.console import Hint, terminal  # noqa: PLC0415 - needed only on failure
 
     console = terminal(data_dir, to_stderr=True)
     sentence = plain_text(str(failure))
     first = sentence.partition(" ")[0].rstrip(",:")
     if first.isalpha() and first.islower() and first != str(data_dir):  # a word, no path, and no name such as mDNS
         sentence = sentence[:1].upper() + sentence[1:]
-    console.print(sentence + ("" if sentence.endswith(".") else "."), style="red", markup=False)
+    console.print(Hint(sentence + ("" if sentence.endswith(".") else "."), "red"))
     if failure.hint:
-        console.print(failure.hint, markup=False, soft_wrap=True)
+        console.print(Hint(plain_text(failure.hint)))

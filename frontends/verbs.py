@@ -8,6 +8,7 @@ holds one page in memory. Knows neither the terminal nor the socket.
 from __future__ import annotations
 
 import itertools
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from frontends.calls import Call, Verb
 from frontends.devices import DEVICE_VERBS
+from frontends.failures import EXIT_CODES, FailedError
 from frontends.finding import chain_of, find_author, find_block, find_invitation
 from frontends.forms import (
     Form,
@@ -29,7 +31,8 @@ from frontends.forms import (
     status_form,
     time_text,
 )
-from frontends.identities import IDENTITY_VERBS
+from frontends.groups import GROUP_VERBS, writers
+from frontends.identities import IDENTITY_VERBS, held_identities
 from frontends.objects import OBJECT_VERBS, rule_data
 from frontends.pieces import POLL_S, awaited, pieces
 from frontends.transfer import export, import_
@@ -56,12 +59,23 @@ def create(
     return chain_form(call.node.create_chain(name, writers=writers, readers=readers, data=rule_data(objects)))
 
 
-def delete(call: Call, *, chain: str) -> Form:
-    """Removes a chain from this directory, also one that cannot be opened."""
+def delete(call: Call, *, chain: str, dry_run: bool = False) -> Form:
+    """Removes a chain from this directory, also one that cannot be opened; with `dry_run` only says what it would remove."""
     damaged = [form for form in _damaged(call) if chain in {form["name"], form["id"]}]
-    form = damaged[0] if damaged else chain_form(chain_of(call, chain))
+    form = damaged[0] if damaged else chain_form(_plain_chain(call, chain))
+    if dry_run:
+        return {"would_delete": form}
     call.node.delete_chain(form["id"])
     return {"deleted": form}
+
+
+def _plain_chain(call: Call, text: str) -> Chain:
+    """A chain that is no identity's: with that its keys go."""
+    found = chain_of(call, text)
+    if call.has_identities and any(known.chain.id == found.id for known in held_identities(call)):
+        hint = f"`walytis id delete {shlex.quote(found.name)}` deletes it with its keys."
+        raise FailedError("NotAllowedError", f"the chain {found.name} is an identity's", hint, EXIT_CODES["LocalError"])
+    return found
 
 
 def rename(call: Call, *, chain: str, name: str) -> Form:
@@ -109,7 +123,7 @@ def append(call: Call, *, chain: str, topics: Sequence[str] = (), type: str = ""
     """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
     found = chain_of(call, chain)
     block = found.append(call.content, topics=topics, type=type)
-    form = block_form(block)
+    form = block_form(block) | writers(call, found)(block)
     if wait is not None:
         form["peers"] = _peers_that_have(call, found, block, wait)
     return form
@@ -151,7 +165,8 @@ def log(
         newest_first=newest_first,
         limit=limit,
     )
-    return map(block_form, blocks)
+    writer = writers(call, found)
+    return (block_form(block) | writer(block) for block in blocks)
 
 
 def show(call: Call, *, chain: str, block: str) -> Form:
@@ -159,7 +174,7 @@ def show(call: Call, *, chain: str, block: str) -> Form:
     at = chain_of(call, chain)
     found = find_block(at, block)
     held = {} if found.content is None else {"held": at.has_content(found)}
-    return block_form(found) | links_form(found) | held
+    return block_form(found) | links_form(found) | held | writers(call, at)(found)
 
 
 def content(call: Call, *, chain: str, block: str, timeout: float = 0.0) -> Iterator[Form]:
@@ -181,11 +196,13 @@ def follow(
     """Blocks as they arrive; one that was given counts as acknowledged when the next is asked for."""
     from walytis_core import Arrived  # noqa: PLC0415 - loaded already by whoever opened the node
 
-    with closing(chain_of(call, chain).follow(name=name, topic=topic)) as feed:
+    found = chain_of(call, chain)
+    writer = writers(call, found)
+    with closing(found.follow(name=name, topic=topic)) as feed:
         call.when_gone(feed.close)
         arrivals = (event for event in feed if isinstance(event, Arrived))
         for event in itertools.islice(arrivals, limit):
-            yield block_form(event.block, number=event.number)
+            yield block_form(event.block, number=event.number) | writer(event.block)
             event.ack()
 
 
@@ -232,6 +249,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     **OBJECT_VERBS,
     **IDENTITY_VERBS,
     **DEVICE_VERBS,
+    **GROUP_VERBS,
     "append": append,
     "content": content,
     "create": create,

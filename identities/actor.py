@@ -15,26 +15,10 @@ from identities.acts import ADDED, RECOVERED, RECOVERY, REKEYED, RENEWED, Act, D
 from identities.authority import FACTS, Seat
 from identities.epoch_keys import SECRET_BYTES, EpochKeys, epoch_keys
 from identities.epochs import Epoch
+from identities.holders import Control, CouncilKeys, DeviceKeys, HolderKeys, PublicKey, read_genesis, read_holder
 from identities.keyring import DeviceSecrets, Keyring
 from identities.log import Log
-from identities.payloads import (
-    EVENT,
-    MAX_SEEN,
-    SUCCESSION,
-    Control,
-    CouncilKeys,
-    DeviceKeys,
-    Event,
-    HolderKeys,
-    PublicKey,
-    RenewalKeys,
-    as_act,
-    decode,
-    encode,
-    read_genesis,
-    read_holder,
-    read_renewal,
-)
+from identities.payloads import EVENT, MAX_SEEN, SUCCESSION, Event, RenewalKeys, as_act, decode, encode, read_renewal
 from identities.recovery import RecoveryCode
 from identities.rights import Folded
 from identities.suites import SigningKey
@@ -113,10 +97,11 @@ class Actor:
             NotAllowedError: This device has no live seat, or it would not count.
         """
         folded = self.log.folded()
-        path = self._require_path(folded)
+        path = self.require_path(folded)
         return self._write(folded, path, kind, body, self._proof(folded, path), named)
 
-    def _require_path(self, folded: Folded) -> tuple[SeatId, ...]:
+    def require_path(self, folded: Folded) -> tuple[SeatId, ...]:
+        """`path`. Raises `NotAllowedError` where this device has none."""
         path = self.path(folded)
         if path is None:
             raise NotAllowedError(
@@ -307,7 +292,7 @@ class Actor:
 
     def _require_right(self, folded: Folded, bare: RenewalKeys, code: RecoveryCode | None) -> None:
         """Raises where a renewal would not count, before anything is kept for it."""
-        path = (RECOVERY,) if code is not None else self._require_path(folded)
+        path = (RECOVERY,) if code is not None else self.require_path(folded)
         if code is None:
             self._proof(folded, path)
         seen = tuple(sorted({*self.heads(folded), bare.previous}))

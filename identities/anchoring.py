@@ -2,16 +2,17 @@
 
 What matters to a group are changes of the members and of the keys, at any depth, but not what its own chain says: so
 identities that hold seats in each other come to rest. An anchor may add only so much, and a long history is anchored in
-portions. Pure.
+portions. And whose turn it is to say so. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from identities.acts import ADDED, CUT, LEFT, REKEYED, REMOVED, RENEWED, Act, SeatId
+from identities.acts import ADDED, ANCHORED, CUT, LEFT, REKEYED, REMOVED, RENEWED, Act, SeatId
 from identities.payloads import MAX_HEADS
+from identities.renewal import order
 from identities.rights import Folded
 
 _MATTERS: Final = (ADDED, REMOVED, LEFT, REKEYED, RENEWED, CUT)
@@ -72,3 +73,22 @@ def _known(view: Folded, met: set[int]) -> set[bytes]:
         nested = view.view(chain)
         found |= set() if nested is None or id(nested) in met else _known(nested, met)
     return found
+
+
+def turn_of(writer: bytes, theirs: Folded, news: Collection[bytes]) -> int:
+    """A device's turn among those of an identity to tell of something: first whoever said the last of what is new.
+
+    Args:
+        writer: The key that the device writes with.
+        theirs: The identity.
+        news: Acts in it, or in one behind it.
+    """
+    pasts = theirs.pasts
+    own = [pasts.place[id] for id in news if id in pasts.place]
+    brought = (place for place, act in enumerate(pasts.acts) if act.kind == ANCHORED)  # what is further below
+    last = max(own or brought, default=None)
+    if last is not None and pasts.acts[last].author == writer:
+        return 0
+    keys = sorted({device.block_key for device in theirs.devices})
+    seed = theirs.chain if last is None else pasts.acts[last].id
+    return 1 + order(keys, seed).index(writer) if writer in keys else len(keys)

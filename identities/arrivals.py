@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from identities.contacts import ContactCard
-from identities.identity import Identity
+from identities.holding import Holding
+from identities.identity import Identity, handle_of
 from identities.keyring import DeviceSecrets, Keyring
 from identities.known import KnownIdentity
+from identities.part import Part
 from walytis_core import (
     Chain,
     ClosedError,
@@ -26,7 +28,7 @@ from walytis_core import (
 )
 
 if TYPE_CHECKING:
-    from identities.identities import Identities
+    from identities.home import Home
 
 
 class Arrivals:
@@ -34,20 +36,26 @@ class Arrivals:
 
     Args:
         home: The identities of the node.
-        put_off: Has the thread that does the work do something.
     """
 
-    def __init__(self, home: Identities, put_off: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, home: Home) -> None:
         self._home = home
-        self._put_off = put_off
         self._pendings: set[Pending[Any]] = set()
         self._joining: dict[bytes, Pending[Identity]] = {}
-        self._awaited: list[tuple[ContactCard, KnownIdentity, Pending[KnownIdentity]]] = []
+        self._awaited: list[tuple[ContactCard, Holding, Pending[KnownIdentity]]] = []
 
     def close(self) -> None:
         """Ends what has not arrived."""
         for pending in tuple(self._pendings):
             pending.fail(ClosedError("the identities of this node were closed"))
+
+    def drop(self, id: bytes) -> None:
+        """An identity is deleted here: nobody waits for it any more."""
+        gone: list[Pending[Any]] = [pending for _, held, pending in self._awaited if held.id == id]
+        self._awaited = [waiting for waiting in self._awaited if waiting[1].id != id]
+        gone.extend([self._joining.pop(id)] if id in self._joining else [])
+        for pending in gone:
+            pending.fail(ClosedError("the identity was deleted here"))
 
     def finish(self, id: bytes) -> None:
         """Gives out what has arrived by now."""
@@ -74,7 +82,7 @@ class Arrivals:
 
         self._expect(pending)
         pending.begin_with(joined)
-        joined.when_done(partial(self._put_off, go_on))
+        joined.when_done(partial(self._home.rounds.put_off, go_on))
 
     # --- this device ---------------------------------------------------------------------------------------------------
 
@@ -99,29 +107,30 @@ class Arrivals:
     def _joined(self, pending: Pending[Identity], device: DeviceSecrets, device_name: str, chain: Chain) -> None:
         home = self._home
         with home.lock:
-            identity = home.open(chain)
-            if not isinstance(identity, Identity):
+            part = home.open(chain)
+            if not isinstance(part, Part):
                 home.node.delete_chain(chain)
                 raise InvalidInputError("this is an invitation to a chain that is no identity's")
             self._joining[bytes(chain.id)] = pending
             chain.confirm_newest()  # the key was made for this: nobody has blocks by it, whomever else we met
-            identity.ask(device, device_name)
+            part.ask(device, device_name)
         home.wake(bytes(chain.id))
 
     def _finish_joining(self, id: bytes) -> None:
-        pending, known = self._joining.get(id), self._home.identity_of(id)
-        if pending is None or known is None:
+        pending, part = self._joining.get(id), self._home.part(id)
+        if pending is None or part is None:
             return
+        known = cast(Identity, handle_of(part))
         status = known.status()
         pending.report(int(status.is_seated) + int(status.has_keys), 2, "waiting for a device of the identity")
         if status.has_keys and status.is_seated:
             del self._joining[id]
-            known.confirm()  # who let it in may go offline now
+            part.confirm()  # who let it in may go offline now
             pending.resolve(known)
 
     # --- others --------------------------------------------------------------------------------------------------------
 
-    def resolve(self, card: ContactCard, held: KnownIdentity | None, name: str | None) -> Pending[KnownIdentity]:
+    def resolve(self, card: ContactCard, held: Holding | None, name: str | None) -> Pending[KnownIdentity]:
         """Another's identity comes. See `Identities.resolve`."""
         pending = Pending[KnownIdentity]()
         if held is not None:
@@ -137,21 +146,21 @@ class Arrivals:
 
     def _resolved(self, card: ContactCard, pending: Pending[KnownIdentity], chain: Chain) -> None:
         with self._home.lock:
-            known = self._home.open(chain)
-        if known is None:
+            held = self._home.open(chain)
+        if held is None:
             self._home.node.delete_chain(chain)
             raise InvalidInputError("the chain that the card names is no identity's")
-        self._awaited.append((card, known, pending))
+        self._awaited.append((card, held, pending))
         self._home.wake(bytes(chain.id))
 
     def _finish_resolving(self) -> None:
         for waiting in list(self._awaited):
-            card, known, pending = waiting
+            card, held, pending = waiting
             if pending.done():
                 self._awaited.remove(waiting)
-            elif all(head in known.chain for head in card.heads if head != known.chain.id):
+            elif all(head in held.chain for head in card.heads if head != held.log.id):
                 self._awaited.remove(waiting)
-                pending.resolve(known)
+                pending.resolve(handle_of(held))
 
 
 def _cancel(pending: Pending[Chain]) -> None:

@@ -12,27 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
 from identities.acts import ADDED, ANCHORED, MAX_JUMP, RECOVERED, RECOVERY, REKEYED, RENEWED, SeatId
-from identities.payloads import (
-    ASKING,
-    EVENT,
-    PREFIX,
-    SUCCESSION,
+from identities.holders import (
     CouncilKeys,
     DeviceKeys,
-    Event,
     Genesis,
     HolderKeys,
     IdentityHolder,
     PublicKey,
     RecoveryKeys,
-    RenewalKeys,
-    decode,
-    read_asking,
     read_genesis,
     read_genesis_block,
     read_holder,
-    read_renewal,
 )
+from identities.payloads import ASKING, EVENT, PREFIX, SUCCESSION, Event, RenewalKeys, decode, read_asking, read_renewal
 from walytis_core.block import Block
 from walytis_core.cid import BlockId, is_block_id
 from walytis_core.errors import NotFoundError, Reason, RemoteError

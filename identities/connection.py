@@ -27,6 +27,8 @@ from walytis_core.streams import Streams
 
 _WAITING_BYTES: Final = 1 << 20
 """What may wait for the stream, and for the user, before the other side is made to wait."""
+_RESUMED_BYTES: Final = _WAITING_BYTES // 2
+"""Who was made to wait goes on when no more than this is left: threads take turns for several long messages at a time."""
 _WRITE_BYTES: Final = 128 * 1024
 """Records are written together until they have so many bytes."""
 _LOOK_S: Final = 30.0
@@ -162,10 +164,14 @@ class Connection:
 
     def refresh(self, own: Own) -> None:
         """This end has these keys now; the end that opened the stream has the session renewed with them."""
+
+        def renew() -> None:
+            self._line.renew()
+            self._work.set()
+
         is_new, self.own = own.control.id != self.own.control.id, own
         if is_new:
-            self._streams.post(self._line.renew)
-            self._wake()
+            self._streams.post(renew)
 
     def drop(self, error: WalytisError) -> None:
         """Ends it at once: the other end is taken no longer."""
@@ -206,9 +212,12 @@ class Connection:
 
     async def _write(self) -> None:
         while True:
-            self._work = trio.Event()
-            self._is_woken = False
-            if records := self._records():
+            if not (records := self._records()):
+                # from here on who sends wakes it: so it looks once more
+                self._work, self._is_woken = trio.Event(), False
+                records = self._records()
+            if records:
+                self._is_woken = True  # it looks by itself once these are out
                 await self._frames.send(*records)
             elif self._is_refused:
                 return
@@ -238,7 +247,7 @@ class Connection:
         with self._lock:
             message = self._outbox.popleft()
             self._out_bytes -= len(message) + _MESSAGE_WEIGHT
-            ready = list(self._senders) if self._out_bytes <= _WAITING_BYTES else []
+            ready = list(self._senders) if self._out_bytes <= _RESUMED_BYTES else []
             if ready:
                 self._senders.clear()
         for pending in ready:
@@ -266,7 +275,7 @@ class Connection:
         self._inbox.put(message, len(message) + _MESSAGE_WEIGHT)
         while self._inbox.weight > _WAITING_BYTES:
             self._room = trio.Event()
-            if self._inbox.weight > _WAITING_BYTES:
+            if self._inbox.weight > _RESUMED_BYTES:
                 await self._room.wait()
 
     async def _grow_old(self) -> None:
@@ -289,7 +298,7 @@ class Connection:
             self._streams.post(self._do_work)
 
     def _taken(self) -> None:
-        if not self._room.is_set():
+        if self._inbox.weight <= _RESUMED_BYTES and not self._room.is_set():
             self._streams.post(self._make_room)
 
     def _do_work(self) -> None:

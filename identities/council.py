@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from identities.acts import ADDED, REMOVED, SeatId
-from identities.payloads import EVENT, CouncilKeys, DeviceKeys, Event, IdentityHolder, PublicKey, encode, read, removed
+from identities.holders import CouncilKeys, DeviceKeys, IdentityHolder, PublicKey
+from identities.identity import part_of
+from identities.payloads import EVENT, Event, encode, read, removed
 from identities.removal import sorted_cut
 from identities.suites import SigningKey
 from walytis_core import cbor
@@ -84,7 +86,7 @@ def propose(identity: Identity, council: SeatId, kind: str, body: Any) -> Propos
     Raises:
         NotAllowedError: That is no live seat of a council, or it would not count.
     """
-    event = Event(kind, (council,), identity.actor.heads(identity.folded), body)
+    event = Event(kind, (council,), part_of(identity).actor.heads(identity.folded), body)
     _require_counts(identity, event)
     return Proposal(identity.chain.id, event)
 
@@ -119,8 +121,8 @@ def write(identity: Identity, proposal: Proposal, signatures: Iterable[bytes]) -
     council = _require_counts(identity, event)
     signed = event._replace(proofs=_proofs(council, event.signed(proposal.chain), signatures))
     if event.kind == ADDED and event.body[0] == 1:
-        identity.log.admit(event.body[1])
-    return identity.chain.block(identity.log.append(event.kind, encode(signed), event.seen).id)
+        part_of(identity).log.admit(event.body[1])
+    return identity.chain.block(part_of(identity).log.append(event.kind, encode(signed), event.seen).id)
 
 
 def _proofs(council: CouncilKeys, message: bytes, signatures: Iterable[bytes]) -> tuple[Any, ...]:
@@ -145,10 +147,10 @@ def _proofs(council: CouncilKeys, message: bytes, signatures: Iterable[bytes]) -
 def _require_counts(identity: Identity, event: Event) -> CouncilKeys:
     """The council, if what it says would count now."""
     seat = identity.folded.authority.seats.get(event.path[0]) if len(event.path) == 1 else None
-    keys = identity.actor.holder(seat.id) if seat is not None and seat.id != 0 and seat.is_live else None
+    keys = part_of(identity).actor.holder(seat.id) if seat is not None and seat.id != 0 and seat.is_live else None
     if not isinstance(keys, CouncilKeys):
         raise NotAllowedError("this is no live seat of a council")
-    reason = identity.actor.why_not(identity.folded, event)
+    reason = part_of(identity).actor.why_not(identity.folded, event)
     if reason is not None:
         raise NotAllowedError(f"this would not count: {reason}")
     return keys

@@ -11,28 +11,28 @@ from collections.abc import Callable, Sequence
 from identities.actor import holder_in
 from identities.acts import Device, Nested, SeatId
 from identities.handshake import Asked, Verdict
-from identities.identity import Identity
-from identities.known import KnownIdentity
-from identities.payloads import DeviceKeys
+from identities.holders import DeviceKeys
+from identities.holding import Holding
+from identities.part import Part
 from identities.transcript import Key, Keys, Own
 from walytis_core import NotFoundError, UnavailableError
 from walytis_core.errors import Reason
 
-Find = Callable[[bytes], KnownIdentity | None]
+Find = Callable[[bytes], Holding | None]
 """Gives an identity that is held here, by its chain."""
 
 
-def speakers(identities: Sequence[Identity]) -> list[Own]:
-    """Those of them for which this node can speak now."""
+def speakers(parts: Sequence[Part]) -> list[Own]:
+    """Those of the identities that this node acts for, for which it can speak now."""
     found: list[Own] = []
-    for identity in identities:
-        actor, path, secrets = identity.actor, identity.actor.path(), identity.actor.secrets
-        epoch = identity.folded.epochs.current
+    for part in parts:
+        actor, path, secrets = part.actor, part.actor.path(), part.actor.secrets
+        epoch = part.folded.epochs.current
         if epoch is None or path is None or secrets is None:
             continue
-        control = actor.keyring.control(epoch.sign_id, identity.control(epoch).sign.suite)
+        control = actor.keyring.control(epoch.sign_id, part.control(epoch).sign.suite)
         if control is not None:
-            found.append(Own(identity.chain.id, path, control, secrets.sign))
+            found.append(Own(part.log.id, path, control, secrets.sign))
     return found
 
 
@@ -54,7 +54,7 @@ def judge(asked: Asked, find: Find) -> Verdict:
     return Reason.UNKNOWN_MEMBER if device is None else Keys(Key(*known.control(epoch).sign), device)
 
 
-def _device_key(known: KnownIdentity, path: Sequence[SeatId], find: Find) -> Key | None:
+def _device_key(known: Holding, path: Sequence[SeatId], find: Find) -> Key | None:
     """The signing key of the device behind a path of live seats; None where one is not live, or not known here."""
     seat = known.folded.authority.seats.get(path[0]) if path else None
     if seat is None or not seat.is_live:

@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Any, Final, Protocol, cast
 
 from identities.epoch_keys import EpochKeys
-from identities.payloads import DeviceKeys, PublicKey
+from identities.holders import DeviceKeys, PublicKey
 from identities.suites import COMPOSITE, SealingKey, SigningKey
 from walytis_core import cbor
-from walytis_core.errors import RemoteError, StorageError
+from walytis_core.errors import ClosedError, RemoteError, StorageError
 from walytis_core.signer import Ed25519Signer
 
 SEED_BYTES: Final = 32
@@ -117,6 +117,7 @@ class Keyring:
     _epochs: dict[bytes, EpochKeys] = field(default_factory=dict)
     _opened: dict[bytes, SealingKey] = field(default_factory=dict)
     _signing: dict[bytes, SigningKey] = field(default_factory=dict)
+    _is_forgotten: bool = False
 
     @staticmethod
     def name_for(chain: bytes) -> str:
@@ -152,7 +153,14 @@ class Keyring:
         self.vault.delete(old)
 
     def save(self) -> None:
-        """Writes all of it durably. Raises `StorageError`, also where it is more than `load` takes."""
+        """Writes all of it durably.
+
+        Raises:
+            StorageError: The disk refused; or it is more than `load` takes.
+            ClosedError: It was forgotten.
+        """
+        if self._is_forgotten:
+            raise ClosedError("the keys of this identity were deleted here")
         devices: Any = [None if one is None else one.wire for one in (self.device, self.next_device)]
         seals: Any = [[key, seed] for key, seed in self._seals.items()]
         epochs: Any = [[key, *keys] for key, keys in self._epochs.items()]
@@ -251,7 +259,8 @@ class Keyring:
         return dict(self._epochs)
 
     def forget(self) -> None:
-        """Forgets all of it."""
+        """Forgets all of it, for good: whoever still has this object saves nothing with it any more."""
+        self._is_forgotten = True
         self.vault.delete(self.name)
 
     def __repr__(self) -> str:

@@ -1,62 +1,28 @@
-"""`KnownIdentity`: an identity as this node's copy of its chain shows it, to outsiders and members alike.
+"""`KnownIdentity`: the handle on an identity as this node's copy of its chain shows it, to outsiders and members alike.
 
 Outsiders run the same fold as members do: a signature of succession is evidence, not authority, and a key that came with a
-message is never looked at. The highest epoch that was ever seen as current is written down and never goes back: a copy
-that shows less is not trusted for anything new, and says so.
+message is never looked at.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from functools import cached_property
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from identities.actor import Actor, control_in
-from identities.acts import ASKED, Council, Device, Nested, SeatId
-from identities.authority import Seat
+from identities.actor import Actor
+from identities.acts import Device, Nested, SeatId
 from identities.contacts import MAX_HEADS, ContactCard
-from identities.dids import did_of
 from identities.document import Description, Document, document_of
 from identities.epochs import Epoch
+from identities.holding import Holding, Now, SeatInfo
 from identities.keyring import Keyring
-from identities.node_log import NodeLog
-from identities.payloads import PREFIX, Control
 from identities.records import seal_message, verify_record
 from identities.removal import RemovalPreview, preview
 from identities.rights import Folded
-from identities.state import judged_name
-from walytis_core import Chain, Feed, RemoteError, UnavailableError, cbor
+from walytis_core import Chain, RemoteError
 from walytis_core.cid import BlockId
 from walytis_core.keys import MemoryKeys
-
-_HIGHEST: Final = "identities/highest"
-_CONTROLS_KEPT: Final = 64  # of 3 kB each: reading one again costs half a millisecond
-
-
-class SeatInfo(NamedTuple):
-    """One seat, for people and programs.
-
-    Attributes:
-        id: Names it: a place in the genesis, or the id of the block that made it.
-        kind: ``device``, ``identity``, ``council`` or ``recovery``.
-        holder: A device's node key in hex, an identity's DID, or how many of a council's keys.
-        name: What a device called itself when it asked to join; never proven.
-        state: ``live``, ``pending`` (it has not said a word yet), ``removed``, ``left`` or ``renewed``.
-    """
-
-    id: SeatId
-    kind: str
-    holder: str
-    name: str
-    state: str
-
-    @property
-    def label(self) -> str:
-        """The seat's id, short enough for a screen."""
-        return str(self.id) if isinstance(self.id, int) else BlockId(self.id).short
 
 
 class Verified(NamedTuple):
@@ -73,120 +39,44 @@ class Verified(NamedTuple):
     is_current: bool
 
 
-class _Now(NamedTuple):
-    """What is read of an identity again and again, worked out once for each state of its chain.
-
-    Attributes:
-        folded: The state.
-        epoch: The current epoch.
-        control: Its keys.
-        before: The epoch that is good beside it within the overlap, if there is one.
-    """
-
-    folded: Folded
-    epoch: Epoch
-    control: Control
-    before: Epoch | None
-
-
 class KnownIdentity:
     """An identity that this node holds the chain of. Get one from `Identities.resolve`.
 
     Args:
-        log: The chain.
-        overlap_s: For how long the epoch before the current one is good for what is new.
-        now_s: The local clock.
+        held: What the package works with: no user makes one.
     """
 
-    def __init__(self, log: NodeLog, overlap_s: float, now_s: Callable[[], float] = time.time) -> None:
-        self._log = log
-        self._id = log.id
-        self._overlap_s = overlap_s
-        self._now_s = now_s
-        self._feeds: list[Feed] = []
-        self._turned: tuple[bytes, float] | None = None  # the current epoch, and when it was seen to take over
-        self._before = b""  # the one before that
-        self._last: _Now | None = None
+    def __init__(self, held: Holding) -> None:
+        self._held = held
         self._document: tuple[Folded, Document] | None = None
-        self._infos: tuple[Folded, dict[SeatId, SeatInfo]] | None = None
-        self._asked: dict[bytes, str] = {}
-        self._controls: dict[bytes, Control] = {}
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Has `changed` called when blocks come, or their standing changes."""
-        self._feeds.append(self.chain.follow(lambda _event: changed(), type=PREFIX, revisions=True))
-
-    def close(self) -> None:
-        """Ends what was started."""
-        for feed in self._feeds:
-            feed.close()
-        self._log.close()
-
-    def work(self, now_s: float) -> float:
-        """Does what is due, for the identities that this node acts for; when to be called again."""
-        with suppress(UnavailableError):
-            self._note(self.epoch)
-        self._log.share_with(self.node_keys())
-        ends = float("-inf") if self._turned is None else self._turned[1] + self._overlap_s
-        return ends if ends > now_s else float("inf")
-
-    def node_keys(self) -> frozenset[bytes]:
-        """The node keys of its members: devices, and those of the identities that are members."""
-        return self.folded.node_keys()
 
     @property
-    def log(self) -> NodeLog:
-        """The chain, as the work of an identity knows it."""
-        return self._log
-
-    @property
-    def chain(self) -> Chain:
-        """The identity's chain."""
-        return self._log.chain
-
-    @cached_property
     def did(self) -> str:
         """The identity's DID: `did:walytis:` and its chain id."""
-        return did_of(self._log.id)
+        return self._held.did
 
     @property
     def name(self) -> str:
         """What it is called on this node."""
-        return self.chain.name
+        return self._held.name
+
+    @property
+    def chain(self) -> Chain:
+        """The identity's chain."""
+        return self._held.chain
 
     @property
     def folded(self) -> Folded:
-        """What is decided over all that is held now."""
-        return self._log.folded()
-
-    # --- who belongs to it -------------------------------------------------------------------------------------------
+        """All that is decided over what is held now: for who looks closer than `seats` and `epoch` do."""
+        return self._held.folded
 
     def seats(self) -> list[SeatInfo]:
         """All seats that count, by rank, those that have ended too."""
-        return list(self.infos.values())
-
-    @property
-    def infos(self) -> Mapping[SeatId, SeatInfo]:
-        """`seats` by their ids."""
-        folded, known = self.folded, self._infos
-        if known is None or known[0] is not folded:
-            names = self._names(folded)
-            infos = [_info(seat, names) for seat in folded.authority.seats.values()]
-            known = self._infos = folded, {info.id: info for info in infos}
-        return known[1]
+        return list(self._held.infos.values())
 
     def preview_recovery(self, seats: Collection[SeatId], cut: Collection[bytes] | None = None) -> RemovalPreview:
         """What a removal by the recovery code would change: look at it before `Identities.recover` with a low cut."""
-        return preview(Actor(self._log, Keyring(MemoryKeys(), "")), seats, cut)
-
-    def _names(self, folded: Folded) -> dict[bytes, str]:
-        asked = list(folded.authority.counted(ASKED))
-        for act in asked:
-            if act.id not in self._asked:
-                self._asked[act.id] = judged_name(self._log.block(act.id))
-        return {act.author: self._asked[act.id] for act in asked}
-
-    # --- epochs --------------------------------------------------------------------------------------------------------
+        return preview(Actor(self._held.log, Keyring(MemoryKeys(), "")), seats, cut)
 
     @property
     def epoch(self) -> Epoch:
@@ -195,87 +85,11 @@ class KnownIdentity:
         Raises:
             UnavailableError: There is none now (somebody has to renew first), or this copy shows less than was seen before.
         """
-        return self._now(self.folded).epoch
-
-    def _now(self, folded: Folded) -> _Now:
-        """Raises `UnavailableError` as `epoch`."""
-        now = self._last
-        if now is None or now.folded is not folded:
-            now = self._last = self._look(folded)
-        return now
-
-    def _look(self, folded: Folded) -> _Now:
-        epochs = folded.epochs
-        current = epochs.current
-        if current is None:
-            raise UnavailableError(
-                "no epoch of this identity can be used now", hint="One of its devices renews it soon."
-            )
-        self._note(current)
-        before = epochs.all.get(self._before)  # what was current here: others of its number may never have been usable
-        if before is not None and epochs.follows_removal(current, before):
-            before = None
-        return _Now(folded, current, self.control(current), before)
-
-    def _note(self, current: Epoch) -> None:
-        """The highest epoch seen never goes back; among concurrent ones of a number it may change."""
-        number, id = self._highest
-        is_known = id in (b"", current.id) or id in self.folded.epochs.all
-        if current.number < number or (current.number == number and not is_known):
-            raise UnavailableError(
-                "this copy of the identity shows an older epoch than was seen before, or another lineage",
-                hint="Sync with a device of the identity; compare `lineages()` with its owner.",
-            )
-        if (current.number, current.id) != (number, id):
-            self.chain.tables.put(_HIGHEST, cbor.encode([current.number, current.id]))
-        if self._turned is None:
-            self._turned = current.id, float("-inf")
-        elif self._turned[0] != current.id:
-            self._before, self._turned = self._turned[0], (current.id, self._now_s())
+        return self._held.epoch
 
     def lineages(self) -> list[tuple[int, str]]:
         """The newest epochs as (number, id): one, or two where this copy contradicts what was seen before."""
-        current, (number, id) = self.folded.epochs.current, self._highest
-        found = [] if current is None else [(current.number, str(BlockId(current.id)))]
-        if id and (current is None or id != current.id) and (current is None or number >= current.number):
-            found.append((number, str(BlockId(id))))
-        return found
-
-    @property
-    def _highest(self) -> tuple[int, bytes]:
-        data = self.chain.tables.get(_HIGHEST)
-        match None if data is None else cbor.decode(data, max_bytes=128, max_depth=1):
-            case [int(number), bytes(id)]:
-                return number, id
-        return 0, b""
-
-    def control(self, epoch: Epoch) -> Control:
-        """The public control keys of an epoch."""
-        control = self._controls.get(epoch.id)
-        if control is None:
-            if len(self._controls) >= _CONTROLS_KEPT:
-                self._controls.clear()
-            control = self._controls[epoch.id] = control_in(self._log.block(epoch.id))
-        return control
-
-    def accepted(self) -> list[Epoch]:
-        """The epochs that new signatures may be of: the current one, and the one before within the overlap.
-
-        Raises:
-            UnavailableError: As `epoch`.
-        """
-        return self._accepted(self.folded)
-
-    def _accepted(self, folded: Folded) -> list[Epoch]:
-        epochs = folded.epochs
-        if epochs.current is None and not epochs.lacks_removal(epochs.newest):
-            return [epochs.newest]  # somebody was added: until it is renewed, what was good stays good
-        now = self._now(folded)
-        if now.before is None or self._turned is None or self._now_s() >= self._turned[1] + self._overlap_s:
-            return [now.epoch]
-        return [now.epoch, now.before]
-
-    # --- what it signs, and what is sealed to it -----------------------------------------------------------------------
+        return self._held.lineages()
 
     def verify(self, message: bytes, record: bytes, *, context: str = "app", at: bytes | None = None) -> Verified:
         """Makes sure that this identity signed a message.
@@ -293,13 +107,13 @@ class KnownIdentity:
         """
         folded = self.folded
         known = folded.epochs
-        epochs = self._accepted(folded) if at is None else [known.all[at]] if at in known.all else []
+        epochs = self._held.accepted_in(folded) if at is None else [known.all[at]] if at in known.all else []
 
         def find(key_id: bytes) -> tuple[int, bytes] | None:
-            return next((self.control(epoch).sign for epoch in epochs if epoch.sign_id == key_id), None)
+            return next((self._held.control(epoch).sign for epoch in epochs if epoch.sign_id == key_id), None)
 
         try:
-            found = verify_record(record, find, self._id, context, message)
+            found = verify_record(record, find, self._held.log.id, context, message)
         except RemoteError as error:
             error.hint = "Do not rely on the message. Where it may just be newer than this copy, sync and try again."
             raise
@@ -312,25 +126,25 @@ class KnownIdentity:
         Raises:
             UnavailableError: As `epoch`.
         """
-        return seal_message(self._log.id, self.control(self.epoch).seal.public, context, plaintext)
-
-    # --- showing it ----------------------------------------------------------------------------------------------------
+        return seal_message(self._held.log.id, self._held.control(self.epoch).seal.public, context, plaintext)
 
     def document(self) -> Document:
         """The DID document, as of the current epoch (W3C DID Core). Raises `UnavailableError` as `epoch`."""
         folded = self.folded
-        now, made = self._now(folded), self._document
+        now, made = self._held.now(folded), self._document
         if made is None or made[0] is not folded:
             made = self._document = folded, self._described(now)
         return deepcopy(made[1])
 
-    def _described(self, now: _Now) -> Document:
+    def _described(self, now: Now) -> Document:
         epoch, control = now.epoch, now.control
         live = [seat.holder for seat in now.folded.authority.live]
         devices = tuple(holder.block_key for holder in live if isinstance(holder, Device))
         nested = tuple(BlockId(holder.chain) for holder in live if isinstance(holder, Nested))
         suite, sign = control.sign
-        return document_of(Description(self._log.id, epoch.number, suite, sign, control.seal.public, devices, nested))
+        return document_of(
+            Description(self._held.log.id, epoch.number, suite, sign, control.seal.public, devices, nested)
+        )
 
     def contact(self, addresses: Sequence[str] = (), node_key: bytes | None = None) -> ContactCard:
         """A contact card: what another person needs to find this identity, and to know it again.
@@ -339,10 +153,10 @@ class KnownIdentity:
             addresses: Where this node is found; none for a card that only names the identity.
             node_key: This node's key, with addresses.
         """
-        heads = tuple(sorted(self.chain.heads)[:MAX_HEADS]) or (self._log.id,)
+        heads = tuple(sorted(self.chain.heads)[:MAX_HEADS]) or (self._held.log.id,)
         number = self.epoch.number
         return ContactCard(
-            chain_id=self._log.id,
+            chain_id=self._held.log.id,
             heads=heads,
             epoch=number,
             node_key=node_key,
@@ -351,24 +165,4 @@ class KnownIdentity:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self._log.id.short})"
-
-
-def _info(seat: Seat, names: dict[bytes, str]) -> SeatInfo:
-    kind, holder, name = "recovery", "", ""
-    match seat.holder:
-        case Device(block_key, node_key, _, _):
-            kind, holder, name = "device", node_key.hex(), names.get(block_key, "")
-        case Nested(chain):
-            kind, holder = "identity", did_of(chain)
-        case Council(needed, members):
-            kind, holder = "council", f"{needed} of {members}"
-    return SeatInfo(seat.id, kind, holder, name, _state(seat))
-
-
-def _state(seat: Seat) -> str:
-    if seat.removals:
-        return "removed"
-    if seat.ended is not None:
-        return "left" if seat.ended.kind == "left" else "renewed"
-    return "live" if seat.made is None or seat.has_joined else "pending"
+        return f"{type(self).__name__}({self.name!r}, {self._held.log.id.short})"

@@ -7,10 +7,9 @@ deciding files know (`acts.py`), which holds no key. This file knows no chain, a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, cast
 
 from identities import acts
 from identities.acts import (
@@ -18,169 +17,44 @@ from identities.acts import (
     MAX_SEATS,
     Act,
     Anchor,
-    Council,
-    Device,
     LaterCut,
-    Nested,
     Removal,
     Renewal,
     SeatId,
 )
-from identities.suites import KEY_ID_BYTES, XWING, is_sealing_key, is_signing_key, key_id, verify
+from identities.holders import (
+    HASH_BYTES,
+    MAX_COUNCIL,
+    MAX_LISTED,
+    Control,
+    CouncilKeys,
+    DeviceKeys,
+    HolderKeys,
+    IdentityHolder,
+    PublicKey,
+    Wire,
+    bad,
+    read_control,
+    read_genesis_block,
+    read_holder,
+    require,
+    sealing_key,
+)
+from identities.suites import KEY_ID_BYTES
 from walytis_core import cbor
 from walytis_core.block import Block
-from walytis_core.block import decode as decode_block
-from walytis_core.cid import BlockId, is_block_id
-from walytis_core.errors import Reason, RemoteError
+from walytis_core.cid import is_block_id
 from walytis_core.limits import Limits
 from walytis_core.signer import is_author_key
 
 PREFIX: Final = "identities/"
-NODE_KEY_BYTES: Final = 32
-HASH_BYTES: Final = 32
 TAG_BYTES: Final = 16
 MAX_SEEN: Final = 62  # with the author's last block and one head, the 64 that a block names
-MAX_COUNCIL: Final = 16
-MAX_LISTED: Final = 8
 MAX_CUTS: Final = 64
 MAX_HEADS: Final = 64
 MAX_NOTE_BYTES: Final = 17_408  # a sealed note with a first block in it
-MAX_GENESIS_BYTES: Final = 16_384
 MAX_NAME_BYTES: Final = 256
 _DEPTH: Final = 6
-_VERSION: Final = 1
-
-Wire: TypeAlias = Any
-"""A value as `cbor.decode` gives it."""
-
-
-class PublicKey(NamedTuple):
-    """A public key, with the suite that it is bound to."""
-
-    suite: int
-    public: bytes
-
-    @property
-    def id(self) -> bytes:
-        """By what it is named: `suites.key_id`."""
-        return key_id(self.suite, self.public)
-
-    def verify(self, context: str, message: bytes, signature: bytes) -> None:
-        """Raises `RemoteError` (`BAD_SIGNATURE`) unless it signed this, in this context."""
-        verify(self.suite, self.public, context, message, signature)
-
-
-class DeviceKeys(NamedTuple):
-    """A device with its keys.
-
-    Attributes:
-        block_key: The multikey that it writes blocks with.
-        node_key: The 32 bytes by which its node is known on the network.
-        sign: Signs its events.
-        seal: An X-Wing key that things are wrapped to.
-    """
-
-    block_key: bytes
-    node_key: bytes
-    sign: PublicKey
-    seal: PublicKey
-
-    @property
-    def holder(self) -> Device:
-        """The device as the deciding files know it."""
-        return Device(self.block_key, self.node_key, self.sign.id, self.seal.id)
-
-    @property
-    def wire(self) -> list[Wire]:
-        """As it stands in an event."""
-        return [1, self.block_key, self.node_key, *self.sign, self.seal.public]
-
-
-class IdentityHolder(NamedTuple):
-    """Another identity as a holder: with its first block, so that whoever reads this can hold its chain.
-
-    Attributes:
-        genesis: The bytes of its first block.
-    """
-
-    genesis: bytes
-
-    @property
-    def holder(self) -> Nested:
-        """The identity as the deciding files know it."""
-        return Nested(bytes(BlockId.of(self.genesis)))
-
-    @property
-    def wire(self) -> list[Wire]:
-        """As it stands in an event."""
-        return [2, self.genesis]
-
-
-class CouncilKeys(NamedTuple):
-    """A council: so many of these keys sign its acts."""
-
-    needed: int
-    members: tuple[PublicKey, ...]
-
-    @property
-    def holder(self) -> Council:
-        """The council as the deciding files know it."""
-        return Council(self.needed, len(self.members))
-
-    @property
-    def wire(self) -> list[Wire]:
-        """As it stands in an event."""
-        return [3, self.needed, [list(key) for key in self.members]]
-
-
-HolderKeys: TypeAlias = DeviceKeys | IdentityHolder | CouncilKeys
-
-
-class RecoveryKeys(NamedTuple):
-    """The public half of a recovery key: the hash of it is published before it is used.
-
-    >>> len(RecoveryKeys(bytes(34), PublicKey(1, bytes(32))).hash)
-    32
-    """
-
-    block_key: bytes
-    sign: PublicKey
-
-    @property
-    def hash(self) -> bytes:
-        """Its commitment: SHA-256 over its canonical form."""
-        return hashlib.sha256(cbor.encode([self.block_key, *self.sign])).digest()
-
-
-class Control(NamedTuple):
-    """The public keys of an epoch."""
-
-    sign: PublicKey
-    seal: PublicKey
-
-
-class Genesis(NamedTuple):
-    """What the first block of an identity fixes.
-
-    Attributes:
-        recovery_hash: Of the recovery key (`RecoveryKeys.hash`).
-        recovery_block_key: What that key writes blocks with.
-        holders: Of seats 1, 2, ...; the first is the founder's device or identity, unless a council stands above it.
-        control: Of epoch 0.
-    """
-
-    recovery_hash: bytes
-    recovery_block_key: bytes
-    holders: tuple[HolderKeys, ...]
-    control: Control
-
-    @property
-    def data(self) -> bytes:
-        """As it stands in the genesis of a chain: `create_chain(..., data=)`."""
-        holders = [holder.wire for holder in self.holders]
-        control = [*self.control.sign, self.control.seal.public]
-        body: Wire = [_VERSION, self.recovery_hash, self.recovery_block_key, holders, control]
-        return cbor.encode({PREFIX: cbor.encode(body)})
 
 
 class Event(NamedTuple):
@@ -217,7 +91,7 @@ def encode(event: Event) -> bytes:
 def decode(block: Block) -> Event:
     """What a block of ours says. Raises `RemoteError` (`BAD_PAYLOAD`)."""
     if not isinstance(block.body, bytes):
-        raise _bad("an event is inline")
+        raise bad("an event is inline")
     return read(block.type.removeprefix(PREFIX), block.body)
 
 
@@ -227,11 +101,11 @@ def read(kind: str, payload: bytes) -> Event:
     read_body = _BODIES.get(kind)
     match cast(Wire, cbor.decode(payload, max_bytes=Limits.max_payload_bytes, max_depth=_DEPTH)):
         case [[*path], [*seen], body, [*proofs]] if read_body and len(path) <= MAX_DEPTH and len(proofs) <= MAX_COUNCIL:
-            _require(all(map(_is_seat, path)) and _are_ids(seen, MAX_SEEN) and all(map(_is_proof, proofs)))
-            _require(bool(path) is bool(proofs) is (kind not in (acts.ANCHORED, acts.ASKED)))
+            require(all(map(_is_seat, path)) and _are_ids(seen, MAX_SEEN) and all(map(_is_proof, proofs)))
+            require(bool(path) is bool(proofs) is (kind not in (acts.ANCHORED, acts.ASKED)))
             read_body(body)
             return Event(kind, tuple(path), tuple(seen), body, tuple(proofs))
-    raise _bad("it is no event of a kind that is known")
+    raise bad("it is no event of a kind that is known")
 
 
 def act_of(block: Block) -> Act:
@@ -305,47 +179,13 @@ def read_renewal(body: Wire) -> RenewalKeys:
     """Reads the body of `RENEWED`."""
     match body:
         case [int(number), bytes(previous), control, [*wraps], fresh, vouching, bytes(succession)]:
-            _require(number is not True and number > 0 and is_block_id(previous) and len(succession) <= 4096)
-            _require(len(wraps) <= MAX_SEATS and (vouching is None or is_block_id(vouching)))
+            require(number is not True and number > 0 and is_block_id(previous) and len(succession) <= 4096)
+            require(len(wraps) <= MAX_SEATS and (vouching is None or is_block_id(vouching)))
             read = tuple(map(_read_wrap, wraps))
-            _require(len({seat for seat, _, _ in read}) == len(read))
-            renewed = None if fresh is None else _sealing(fresh)
-            return RenewalKeys(number, previous, _read_control(control), read, renewed, vouching, succession)
-    raise _bad("a renewal")
-
-
-def read_holder(wire: Wire) -> HolderKeys:
-    """Reads a holder."""
-    match wire:
-        case [1, bytes(block_key), bytes(node_key), int(suite), bytes(sign), bytes(seal)] if wire[0] is not True:
-            _require(is_author_key(block_key) and len(node_key) == NODE_KEY_BYTES)
-            return DeviceKeys(block_key, node_key, _signing([suite, sign]), _sealing(seal))
-        case [2, bytes(genesis)] if len(genesis) <= MAX_GENESIS_BYTES:
-            return IdentityHolder(genesis)
-        case [3, int(needed), [*members]] if len(members) <= MAX_COUNCIL:
-            keys = tuple(map(_signing, members))
-            _require(needed is not True and 0 < needed <= len(keys) and len(set(keys)) == len(keys))
-            return CouncilKeys(needed, keys)
-    raise _bad("a holder is a device, an identity or a council")
-
-
-def read_genesis(data: bytes) -> Genesis:
-    """Reads the data of an identity's genesis. Raises `RemoteError` where the chain is no identity's."""
-    match cast(Wire, cbor.decode(data, max_bytes=Limits.max_payload_bytes, max_depth=1)):
-        case {"identities/": bytes(inner)}:
-            match cast(Wire, cbor.decode(inner, max_bytes=Limits.max_payload_bytes, max_depth=_DEPTH)):
-                case [1, bytes(hash), bytes(block_key), [_, *_] as holders, control] if len(hash) == HASH_BYTES:
-                    _require(is_author_key(block_key) and len(holders) <= MAX_LISTED)
-                    return Genesis(hash, block_key, tuple(map(read_holder, holders)), _read_control(control))
-    raise _bad("this chain is not an identity's")
-
-
-def read_genesis_block(encoded: bytes) -> Block:
-    """A first block that stands in an event: bounded, well formed; whether it is genuine is for the core to say."""
-    _require(len(encoded) <= MAX_GENESIS_BYTES)
-    block = decode_block(encoded)
-    _require(block.chain is None and isinstance(block.body, bytes))
-    return block
+            require(len({seat for seat, _, _ in read}) == len(read))
+            renewed = None if fresh is None else sealing_key(fresh)
+            return RenewalKeys(number, previous, read_control(control), read, renewed, vouching, succession)
+    raise bad("a renewal")
 
 
 class Asking(NamedTuple):
@@ -381,7 +221,7 @@ def read_asking(body: Wire) -> Asking:
             holder = read_holder(device)
             if isinstance(holder, DeviceKeys):
                 return Asking(holder, name, proof)
-    raise _bad("what asks for a seat is a device")
+    raise bad("what asks for a seat is a device")
 
 
 def _read_added(body: Wire) -> HolderKeys:
@@ -390,35 +230,35 @@ def _read_added(body: Wire) -> HolderKeys:
 
 def _read_rekeyed(body: Wire) -> HolderKeys:
     holder = read_holder(body)
-    _require(isinstance(holder, DeviceKeys))
+    require(isinstance(holder, DeviceKeys))
     return holder
 
 
 def _read_removed(body: Wire) -> Removal:
     match body:
         case [[_, *_] as seats, cut, elsewhere] if len(seats) <= MAX_SEATS:
-            _require(all(map(_is_seat, seats)) and len(set(seats)) == len(seats) and 0 not in seats)
-            _require(cut is None or (isinstance(cut, list) and _are_ids(cut, MAX_HEADS)))
+            require(all(map(_is_seat, seats)) and len(set(seats)) == len(seats) and 0 not in seats)
+            require(cut is None or (isinstance(cut, list) and _are_ids(cut, MAX_HEADS)))
             return Removal(tuple(seats), tuple(cut or ()), _read_cuts(elsewhere))
-    raise _bad("a removal")
+    raise bad("a removal")
 
 
 def _read_later_cut(body: Wire) -> LaterCut:
     match body:
         case [removal, elsewhere] if removal is None or is_block_id(removal):
             return LaterCut(removal, _read_cuts(elsewhere))
-    raise _bad("a later cut")
+    raise bad("a later cut")
 
 
 def _read_cuts(wire: Wire) -> dict[bytes, tuple[bytes, ...]]:
-    _require(isinstance(wire, list) and len(wire) <= MAX_CUTS)
+    require(isinstance(wire, list) and len(wire) <= MAX_CUTS)
     found: dict[bytes, tuple[bytes, ...]] = {}
     for pair in wire:
         match pair:
             case [bytes(tag), [*heads]] if len(tag) == TAG_BYTES and tag not in found and _are_ids(heads, MAX_HEADS):
                 found[tag] = tuple(heads)
             case _:
-                raise _bad("a cut on another chain")
+                raise bad("a cut on another chain")
     return found
 
 
@@ -430,11 +270,11 @@ def _read_renewed(body: Wire) -> Renewal:
 
 
 def _read_nothing(body: Wire) -> None:
-    _require(body is None)
+    require(body is None)
 
 
 def _read_id(body: Wire) -> bytes:
-    _require(is_block_id(body))
+    require(is_block_id(body))
     return cast(bytes, body)
 
 
@@ -442,34 +282,34 @@ def _read_recovered(body: Wire) -> tuple[bytes, bytes]:
     match body:
         case [bytes(hash), bytes(block_key)] if len(hash) == HASH_BYTES and is_author_key(block_key):
             return hash, block_key
-    raise _bad("the next recovery key")
+    raise bad("the next recovery key")
 
 
 def _read_noted(body: Wire) -> None:
     match body:
         case [bytes(epoch), bytes(sealed)] if is_block_id(epoch) and len(sealed) <= MAX_NOTE_BYTES:
             return
-    raise _bad("a note")
+    raise bad("a note")
 
 
 def _read_granted(body: Wire) -> tuple[SeatId, bytes]:
     match body:
         case [seat, bytes(cid)] if _is_seat(seat) and _is_cid(cid):
             return seat, cid
-    raise _bad("a grant")
+    raise bad("a grant")
 
 
 def _read_opened(body: Wire) -> bytes:
-    _require(isinstance(body, bytes))
+    require(isinstance(body, bytes))
     return bytes(read_genesis_block(body).id)
 
 
 def _read_anchored(body: Wire) -> Anchor:
     match body:
         case [seat, [_, *_] as heads, base] if _is_seat(seat) and _are_ids(heads, MAX_HEADS):
-            _require(base is None or is_block_id(base))
+            require(base is None or is_block_id(base))
             return Anchor(seat, tuple(heads))
-    raise _bad("an anchor")
+    raise bad("an anchor")
 
 
 _BODIES: Final[Mapping[str, Callable[[Wire], Any]]] = {
@@ -487,26 +327,7 @@ def _read_wrap(wire: Wire) -> tuple[SeatId, bytes, bytes]:
     match wire:
         case [seat, bytes(key_id), bytes(cid)] if _is_seat(seat) and len(key_id) == KEY_ID_BYTES and _is_cid(cid):
             return seat, key_id, cid
-    raise _bad("a wrap")
-
-
-def _read_control(wire: Wire) -> Control:
-    match wire:
-        case [int(suite), bytes(sign), bytes(seal)]:
-            return Control(_signing([suite, sign]), _sealing(seal))
-    raise _bad("control keys")
-
-
-def _signing(wire: Wire) -> PublicKey:
-    match wire:
-        case [int(suite), bytes(public)] if suite is not True and is_signing_key(suite, public):
-            return PublicKey(suite, public)
-    raise _bad("a signing key")
-
-
-def _sealing(public: Wire) -> PublicKey:
-    _require(isinstance(public, bytes) and is_sealing_key(public))
-    return PublicKey(XWING, public)
+    raise bad("a wrap")
 
 
 def _is_seat(wire: Wire) -> bool:
@@ -523,12 +344,3 @@ def _is_proof(wire: Wire) -> bool:
 
 def _are_ids(wire: list[Wire], most: int) -> bool:
     return len(wire) <= most and all(map(is_block_id, wire)) and wire == sorted(set(wire))
-
-
-def _require(holds: object) -> None:
-    if not holds:
-        raise _bad("it is not said as an identity's events are")
-
-
-def _bad(what: str) -> RemoteError:
-    return RemoteError(Reason.BAD_PAYLOAD, f"refused: {what}")

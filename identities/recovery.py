@@ -14,8 +14,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from identities.acts import ADDED, RECOVERED, REMOVED, SeatId
+from identities.holders import PublicKey, RecoveryKeys
 from identities.keyring import DeviceSecrets
-from identities.payloads import PublicKey, RecoveryKeys, removed
+from identities.payloads import removed
 from identities.suites import COMPOSITE, SigningKey
 from walytis_core.errors import InvalidInputError, NotAllowedError
 from walytis_core.seals import derive
@@ -129,6 +130,8 @@ def recover(
 ) -> None:
     """Takes an identity back: removes seats, adds the actor's device, renews, and names the next code, in this order.
 
+    A seat that the device had before is among those that are removed: with it, what it said stays.
+
     A crash in between leaves the code good: what is done again does no harm, and no device is added twice.
 
     Args:
@@ -143,6 +146,9 @@ def recover(
         raise NotAllowedError("a recovery adds the device that it is done on")
     if seats:
         actor.recover(used, REMOVED, removed(seats, None if cut is None else sorted(cut)))
+    own = actor.seat(actor.log.folded())
+    if own is not None and own.holder != device.public.holder:  # its keys are replaced; what it said stays
+        actor.recover(used, REMOVED, removed([own.id], None))
     actor.keyring.save()  # before anything is promised to its keys
     actor.log.admit(device.block.key)
     if device.public.holder not in [seat.holder for seat in actor.log.folded().authority.live]:

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias, cast
 from identities import acts
 from identities.acts import Act, Anchor, Council, Device, GenesisSeats, LaterCut, Nested, Recovery, Removal, Renewal
 from identities.checking import check, identity_of, seat_holder, seen_by
-from identities.payloads import PREFIX, TAG_BYTES, Event, IdentityHolder, as_act, read_genesis
+from identities.holders import IdentityHolder, read_genesis
+from identities.payloads import PREFIX, TAG_BYTES, Event, as_act
 from identities.rights import Folded, World
 from identities.suites import XWING, key_id
 from walytis_core import cbor

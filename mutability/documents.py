@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from mutability.mutable import Mutable, Ref, Version
@@ -13,7 +13,9 @@ from walytis_core.errors import InvalidInputError
 JSON: Final = "application/json"
 MAX_DOCUMENT_BYTES: Final = 16 << 20  # what a peer can have us parse
 _MAX_DEPTH: Final = 64  # fields within fields that are merged; what is deeper changes as a whole
+MAX_NESTING: Final = 256  # of lists and fields; how deep a Python itself reads depends on its version
 _ABSENT: Final = object()
+_NESTING: Final = (dict, list, tuple)
 Settle: TypeAlias = Callable[[tuple[str, ...], Sequence[Any]], Any]
 
 
@@ -74,7 +76,8 @@ class Documents:
 
 def merge_fields(base: Any, values: Sequence[Any], settle: Settle | None = None, path: tuple[str, ...] = ()) -> Any:
     """The three-way merge of JSON values, the current one first, that come from one base."""
-    changed = list({_text(value): value for value in values if _text(value) != _text(base)}.values())
+    old_text, *texts = ["" if one is _ABSENT else json.dumps(one, sort_keys=True) for one in (base, *values)]
+    changed = list({text: one for text, one in zip(texts, values, strict=True) if text != old_text}.values())
     if len(changed) < 2:
         return changed[0] if changed else base
     if len(path) == _MAX_DEPTH or not all(isinstance(value, dict) for value in changed):
@@ -87,26 +90,23 @@ def merge_fields(base: Any, values: Sequence[Any], settle: Settle | None = None,
     return {name: value for name, value in merged.items() if value is not _ABSENT}
 
 
-def _text(value: Any) -> str:
-    return "" if value is _ABSENT else json.dumps(value, sort_keys=True)  # to JSON, true is not 1
-
-
 def _write(document: Any) -> bytes:
     try:
-        return json.dumps(document, allow_nan=False).encode()
+        written, nests = json.dumps(document, allow_nan=False).encode(), [document]
+        for _ in range(MAX_NESTING):  # a level each
+            values = (one.values() if isinstance(one, dict) else one for one in nests if isinstance(one, _NESTING))
+            nests = [one for inner in values for one in inner]
+        if any(isinstance(one, _NESTING) for one in nests):
+            raise ValueError(f"More than {MAX_NESTING} levels")
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError("that is no JSON document", hint="Give what json.dumps can write.") from error
+        raise InvalidInputError("that is no JSON document", hint=f"{error}: give what json.dumps writes.") from error
+    return written
 
 
 def _read(version: Version) -> Any:
-    """The document of a version; absent when it deletes, or is no JSON that we read."""
-    source = version.source
-    if source is None or (source.content is not None and source.content.size > MAX_DOCUMENT_BYTES):
-        return _ABSENT
-    try:
-        document = json.loads(source.payload)
-        deeper = reduce(lambda inner, _: [inner], range(4 * _MAX_DEPTH), document)  # as deep in calls as a merge goes
-        json.dumps(deeper, allow_nan=False)  # what could not be written is read by nobody: a merge would fail on it
-    except (ValueError, RecursionError):
-        return _ABSENT
-    return document
+    """The document of a version; absent when it deletes, or is no JSON that we write."""
+    if (source := version.source) is not None and (source.content is None or source.content.size <= MAX_DOCUMENT_BYTES):
+        with suppress(ValueError, RecursionError, InvalidInputError):
+            _write(document := json.loads(source.payload))
+            return document
+    return _ABSENT

@@ -64,7 +64,7 @@ def decode(block: Block) -> Change:
 
 @lru_cache(maxsize=512)  # it is pure, and asked several times for each block
 def _read(kind: str, data: bytes) -> Change:
-    match cast(Any, cbor.decode(data, max_bytes=Limits.max_ext_bytes, max_depth=2)):
+    match value if cbor.pack(value := cast(Any, cbor.unpack(data))) == data else None:
         case [None, [], str(detail)] if kind == CREATED and is_media_type(detail):
             return Change(kind, detail)
         case [object, [*ids], detail] if _are_ids(object, ids):
@@ -72,6 +72,7 @@ def _read(kind: str, data: bytes) -> Change:
                 return Change(kind, detail, BlockId(object), tuple(map(BlockId, ids)))
             if kind == RESTORED and is_block_id(detail):
                 return Change(kind, BlockId(detail), BlockId(object), tuple(map(BlockId, ids)))
+    cbor.decode(data, max_bytes=Limits.max_ext_bytes, max_depth=2)  # as strict: tells what else is wrong
     raise RemoteError(Reason.BAD_PAYLOAD, "it is not said as the versions of an object are")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from mutability.payloads import CREATED, DELETED, EDITED, PREFIX, RESTORED, Change, decode
 from walytis_core import cbor
@@ -22,8 +22,8 @@ from walytis_core.past import Past
 from walytis_core.policy import Policy
 from walytis_core.standing import Obeyed, Standing, Void, Wait
 
-State: TypeAlias = list[Any]
-"""`[heads, beside]`: heads by their ids in hex; whether any version had its content beside its block."""
+State: TypeAlias = dict[str, str]
+"""Of heads, by ids in hex: height, space, media type; of deletions the height. "" if a version had content beside it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +103,7 @@ def layer_of(rule: Rule) -> Layer:
         return verdict(rule, decode(block), block.author, block.ancestors_named, past)
 
     return Layer(
-        PREFIX, check, step, lambda state: (state, {}), key=key_of, initial=[{}, False], version=f"1 {rule.name}",
+        PREFIX, check, step, lambda state: (state, {}), key=key_of, initial={}, version=f"2 {rule.name}",
         long_content=True, commutes=True,
     )  # fmt: skip
 
@@ -120,16 +120,15 @@ def step(state: State, block: Block) -> State:
     """Adds an obeyed version; changes the state it is given."""
     change = decode(block)
     for id in change.replaces:
-        state[0].pop(id.hex(), None)
+        state.pop(id.hex(), None)
     media_type = change.detail if change.kind in (CREATED, EDITED) else ""
-    state[0][block.id.hex()] = [block.height, change.kind == DELETED, media_type]
-    return [state[0], state[1] or block.content is not None]
+    state[block.id.hex()] = str(block.height) if change.kind == DELETED else f"{block.height} {media_type}"
+    state.update({} if block.content is None else {"": ""})
+    return state
 
 
 def heads_of(state: State) -> list[Head]:
     """The heads, the current version first."""
-    found = (
-        Head(height, BlockId(bytes.fromhex(id)), deleted, type, state[1])
-        for id, (height, deleted, type) in state[0].items()
-    )
+    rows = ((id, *said.partition(" ")) for id, said in state.items() if id)
+    found = (Head(int(at), BlockId(bytes.fromhex(id)), not gap, type, "" in state) for id, at, gap, type in rows)
     return sorted(found, reverse=True)

@@ -20,7 +20,7 @@ from walytis_core.errors import LockedError, UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
 from walytis_core.keys import Keys, read_seed
 from walytis_core.policy import ADMIT, Genesis, read_admit
-from walytis_core.signer import Ed25519Signer, Signer
+from walytis_core.signer import Ed25519Signer, Reluctant, Signer
 from walytis_core.store.port import ChainStore, Query
 
 _START, _UNSURE, _GIVEN, _ISSUER = "author/start", "author/unsure", "author/given", "author/issuer"
@@ -28,11 +28,15 @@ _ENOUGH_PEERS: Final = 2
 _WAIT_FOR_OTHERS_S: Final = 600.0
 
 
-class _Absent:
+class _Absent(Reluctant):
     """A key that was given when the chain was made or joined, and was not given this time."""
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+
+    def require_ready(self) -> None:
+        """Raises `LockedError`."""
+        self.sign(b"")
 
     def sign(self, message: bytes) -> bytes:
         """Raises `LockedError`."""
@@ -109,9 +113,12 @@ class OwnAuthor:
         return self._is_unsure and not self._is_confirmed()
 
     def require_sure(self) -> None:
-        """Raises `UnavailableError` while appending could fork the author, `LockedError` while its key is not here."""
-        if isinstance(self.signer, _Absent):
-            self.signer.sign(b"")
+        """Raises `UnavailableError` while appending could fork the author, `LockedError` while its key is not here.
+
+        And what its signer raises, where that is `Reluctant`.
+        """
+        if isinstance(self.signer, Reluctant):
+            self.signer.require_ready()
         if self.is_unsure:
             raise UnavailableError(
                 "this key may have written more than this copy holds, so it writes only after a sync",

@@ -65,6 +65,7 @@ class ChainService:
         self.keys = tuple(keys)
         self.circle = circle
         self.sessions: dict[str, SyncSession] = {}
+        self._replaced: dict[str, SyncSession] = {}
         self.last_contact: dict[str, float] = {}
         self.is_running = False
         self.workers = shared.workers.lane()
@@ -87,10 +88,11 @@ class ChainService:
 
     def peers(self) -> Sequence[PeerInfo]:
         """The online peers, the most recent contact first."""
+        links, sessions = self.engine.replica.sync.links, self.sessions.copy()
+        seen = {peer: one for peer, one in sessions.items() if peer in links}  # the others are just being opened
         infos = [
             PeerInfo(peer=one.peer, node_key=one.node_key, last_contact=one.last_contact)
-            for one in tuple(self.sessions.values())
-            if one.peer in self.engine.replica.sync.links  # else it is just being opened
+            for one in (self._replaced | seen).values()
         ]
         return sorted(infos, key=lambda info: -info.last_contact)
 
@@ -211,10 +213,8 @@ class ChainService:
         """Looks after neighbours and redials; called every two seconds and after connections changed."""
         if not self.is_running or not self.keys:
             return
-        network, present = self._shared.network, self._channels.present()
-        known = set(network.connected()).intersection(self.known.book)
         room = self._shared.neighbours - len(self.sessions) - len(self._opening)
-        for peer in sorted((present | known) - self.sessions.keys(), key=lambda _: _jitter()):
+        for peer in self._others():
             if room > 0 and self._open(peer):
                 room -= 1
         self.engine.replica.sync.gossips = bool(self._channels.hearers() - self.sessions.keys())
@@ -223,6 +223,20 @@ class ChainService:
         self._forget_old()
         for peer, addresses in self.known.due():
             self._tasks.start(self._dial, peer, addresses)
+
+    def _others(self) -> list[str]:
+        """The peers of the chain that are connected, but have no stream; in any order."""
+        known = set(self._shared.network.connected()).intersection(self.known.book)
+        return sorted((self._channels.present() | known) - self.sessions.keys(), key=lambda _: _jitter())
+
+    def meet_another(self) -> None:
+        """Opens a stream to some peer more, where those that have one lack what is wanted; in the loop.
+
+        Idle streams that are too many by that are closed soon, so one peer after the other is asked, of however many.
+        """
+        own = sum(session.initiator == self._shared.network.peer_id for session in self.sessions.values())
+        if self.is_running and own < 2 * self._shared.neighbours + 2:
+            any(self._open(peer) for peer in self._others())
 
     def _forget_old(self) -> None:
         now = trio.current_time()
@@ -313,14 +327,21 @@ class ChainService:
         Where both ends opened a stream at once, the one opened by the smaller peer id stays, at both ends. Else the
         new one stays: a peer that opens another has lost the old one.
         """
-        peer = session.peer
-        other = self.sessions.get(peer)
+        peer, other = session.peer, self.sessions.get(session.peer)
+        try:
+            await self._attach(peer, session, other)
+        finally:
+            if other is not None and self._replaced.get(peer) is other:
+                del self._replaced[peer]
+
+    async def _attach(self, peer: str, session: SyncSession, other: SyncSession | None) -> None:
         if other is not None and not other.ended.is_set():
             at_once = other.opened_at > trio.current_time() - _AT_ONCE_S
             if at_once and other.initiator < session.initiator:
                 session.refuse()
                 await session.run()
                 return
+            self._replaced[peer] = other  # a peer is online from one stream to the next
             other.close()
             await other.ended.wait()
         is_late = peer in self.sessions and self.sessions[peer] is not other

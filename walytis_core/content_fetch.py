@@ -2,7 +2,7 @@
 
 The chain's peers are asked first; where none of them has it and the chain is public, anyone who is connected. Which peer is asked is decided in `fetching.py`; which pieces belong to the content in `content.py`. What was fetched before
 a cut stays, so a fetch that is begun again goes on where the last one ended. An object is asked of the chain's peers alone,
-and again of whoever comes later: it belongs to no block, and the peer that has it may be away.
+of those with a stream first, of others one by one then, and of whoever comes later: it belongs to no block, and the peer that has it may be away.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from walytis_core.events import Change, Fetch, Fetched, Met, Synced
 from walytis_core.exchange import Exchange
 from walytis_core.loop import Loop
 from walytis_core.pending import Pending
+from walytis_core.service import Service
 from walytis_core.workers import Workers
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ class ContentFetch:
 class KeptFetch:
     """A fetch of an object under way; runs in the loop until the object is held, or nobody waits for it any more."""
 
-    def __init__(self, workers: Workers, loop: Loop, chain: Keeping, cid: Cid, readers: str) -> None:
+    def __init__(self, service: Service, loop: Loop, chain: Keeping, cid: Cid, readers: str) -> None:
         self.pending = Pending[bytes](on_cancel=partial(loop.post, self._wake))
-        self._workers = workers
+        self._service = service
+        self._workers = service.shared.workers
         self._loop = loop
         self._chain = chain
         self._cid = cid
@@ -143,6 +145,7 @@ class KeptFetch:
                 with trio.move_on_after(again_s) as waiting:
                     await self._news.wait()
                 if waiting.cancelled_caught:
+                    self._service.meet_another(self._chain.engine.genesis.id)
                     again_s = min(2 * again_s, _AGAIN_MOST_S)
         except WalytisError as error:
             self.pending.fail(error)

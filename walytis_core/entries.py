@@ -269,10 +269,10 @@ class Entries:
         at = segment.index(place)
         return segment.standing(place) if at < segment.size and segment.at(at) == place else None
 
-    def is_last(self, place: bytes) -> bool:
-        """Whether the last entry is at this place."""
+    def last(self, place: bytes) -> Standing | None:
+        """The standing of the last entry, if it is at this place."""
         last = self._segments[-1] if self._segments else None
-        return last is not None and last.places is not None and last.places.endswith(place)
+        return last.standing(place) if last and last.places and last.places.endswith(place) else None
 
     def put(self, entry: Entry) -> Standing | None:
         """Adds an entry, or replaces the one at its place; what stood there."""

@@ -16,12 +16,11 @@ entries there must be is decided in `view.py`, and when folds are saved in `fold
 
 from __future__ import annotations
 
-import hashlib
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from walytis_core import heads
 from walytis_core.block import Block, decode
 from walytis_core.cbor import pack
 from walytis_core.cid import CID_BYTES, BlockId
@@ -38,7 +37,6 @@ _MOST_OF_ONE_SPACING: Final = 256  # with more, the spacing doubles: a state may
 _PAGE: Final = 64  # blocks read at once
 _LATE: Final = 1024  # late blocks to be stepped on top of a state; with more at once it is made again
 _SMALL: Final = 4096  # bytes of a state
-_NAME_BYTES: Final = 16
 _COUNTED: Final = (Obeyed, Failed)
 
 
@@ -87,13 +85,6 @@ def kept(obeyed: int) -> set[int]:
         found.update((last, last - step))
         step *= 2
     return found - {0}
-
-
-def name_of(key: Key) -> str:
-    """What stands for a key in the keys of the store."""
-    kind, data = (b"n", b"") if key is None else (b"b", key) if isinstance(key, bytes) else (b"t", key.encode())
-    digest = hashlib.sha256(kind + data).digest()[:_NAME_BYTES]
-    return digest[:1].hex() + urlsafe_b64encode(digest[1:]).decode()  # short, since an index holds millions
 
 
 @dataclass(slots=True)
@@ -173,10 +164,10 @@ class Fold:
             self._entries = Entries(self._shelf)
             self._obeyed, self._size, self._at, self.is_waiting, self.state = 0, 0, None, False, read(setting.initial)
         else:
-            _, next, self.is_waiting, self._obeyed, self._at, state, snapshots, *entries = read(head)
-            self._size, self.state = len(state), read(state)
+            _, self.is_waiting, next, self._obeyed, at, state, size, last, snapshots, segments = heads.read(head)
+            self._at, self._size, self.state = at or None, len(state), read(state)
             self._shelf = Shelf(setting.unsaved, setting.blobs, name, next)
-            self._entries = Entries(self._shelf, *entries)
+            self._entries = Entries(self._shelf, segments, size, last)
             if snapshots:
                 self._snapshots = tuple(Snapshot(*row) for row in in_rows(snapshots, 3))
         self._reached = self._obeyed
@@ -289,16 +280,38 @@ class Fold:
         if not self.is_due:
             return set()
         before = self._voids
+        changed = set() if self._add_last() else self._run()
+        self._low, self._result, self._base, self.is_due = None, None, None, False
+        after = self._voids
+        if before or after:
+            changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
+        return changed
+
+    def _add_last(self) -> bool:
+        """Steps over what is new where that is one block behind all else, as nearly always; False where it is not."""
+        low = self._low
+        if low is None or self._late or self._obeyed != self._reached + 1 or self._obeyed % _SPACING == 0:
+            return False  # with that many blocks, other snapshots are due
+        block = self._at_hand.get(low[-CID_BYTES:])
+        if block is None or self._entries.last(low) is not OBEYED or (self._at is not None and low < self._at):
+            return False
+        past_of = self._setting.past_of
+        past = None if past_of is None else past_of(block, self.key)
+        state, failure = self._guarded.step(self.state, block, past)
+        if failure is not None:
+            self._go_back()  # `_run` does it again
+            return False
+        self.state, self._at, self._reached = state, low, self._obeyed
+        return True
+
+    def _run(self) -> set[BlockId]:
+        """As `run`, whatever is new; the blocks whose standing `step` has changed."""
         self._roll_back()
         run = _Run(kept(self._obeyed), set(), set(), set())
         while not (self._catch_up(run) and self._advance(run)):
             self._go_back()
         if self._snapshots:
             self._forget([one for one in self._snapshots if one.obeyed not in run.wanted])
-        self._low, self._result, self._base, self.is_due = None, None, None, False
-        after = self._voids
-        if before or after:
-            run.changed.update(id for id in before.keys() | after.keys() if before.get(id) != after.get(id))
         return run.changed
 
     def _catch_up(self, run: _Run) -> bool:
@@ -313,12 +326,6 @@ class Fold:
 
     def _advance(self, run: _Run) -> bool:
         """Steps over the entries after where the state is; False when `step` failed on one more, and spoilt the state."""
-        low = self._low
-        if low is not None and self._obeyed == self._reached + 1 and self._entries.is_last(low):  # nearly always
-            block, standing = self._at_hand.get(low[-CID_BYTES:]), self._entries.find(low)
-            if block is not None and isinstance(standing, _COUNTED):
-                self._at = low
-                return self._pass(Entry(low, standing), block.id, block, run)
         for page in self._entries.after(self._at):
             for entry, id, block in self._blocks(page):
                 if not self._pass(entry, id, block, run):
@@ -425,9 +432,10 @@ class Fold:
             at, state = None, self._setting.initial  # the next one to load it makes the state again
         self._size = len(state)
         snapshots = [value for snapshot in self._snapshots for value in snapshot]
-        entries = self._entries.to_values()
-        head = [self.key, self._shelf.next, self.is_waiting, self._obeyed, at, state, snapshots, *entries]
-        unsaved.put(f"{path}fold/{self._name}", pack(head))
+        segments, size, last = self._entries.to_values()
+        next, obeyed = self._shelf.next, self._obeyed
+        head = heads.Head(self.key, self.is_waiting, next, obeyed, at or b"", state, size, last, snapshots, segments)
+        unsaved.put(f"{path}fold/{self._name}", heads.write(head))
         self._shelf.save()
         if self._is_marked != self.is_waiting:
             unsaved.put(f"{path}wait/{self._name}", pack(self.key) if self.is_waiting else None)
@@ -436,14 +444,3 @@ class Fold:
 
 def _counts(standing: Standing | None) -> bool:
     return isinstance(standing, _COUNTED)
-
-
-def key_in(head: bytes) -> Key:
-    """The key of a saved fold."""
-    key: Key = read(head)[0]
-    return key
-
-
-def is_empty(head: bytes) -> bool:
-    """Whether a saved fold has no blocks."""
-    return not read(head)[-1]  # the last segment

@@ -13,18 +13,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
+from walytis_core import heads
 from walytis_core.block import Block
 from walytis_core.cbor import encode, pack
 from walytis_core.cid import BlockId
 from walytis_core.entries import Unsaved, read
-from walytis_core.fold import Fold, Setting, is_empty, key_in, name_of
+from walytis_core.fold import Fold, Setting
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
 from walytis_core.past import Past
 from walytis_core.store.port import ChainStore
 
-_FORMAT: Final = 4
-_CHANGED: Final = 4096  # folds in memory, of some 1 KB at least: only a layer with `key` has more than one
+_FORMAT: Final = 5
+_CHANGED: Final = 2048  # folds in memory, of some 2 KB each: only a layer with `key` has more than one
+_MOST: Final = 12_288  # so many where folds are read that were let go: then it pays to keep more of them
 _UNCHANGED: Final = 1024  # others in memory
 _TOUCHES: Final = 1024  # changes of folds, until these let go of most entries
 _BUCKETS: Final = 256  # saved values are listed so many parts at a time
@@ -69,6 +71,7 @@ class Folds:
         self._changed: dict[Key, Fold] = {}
         self._due: dict[Key, Fold] = {}
         self._touches = 0
+        self._room = _CHANGED
         self._revised: set[BlockId] = set()
         self.cursor = 0
         """The number up to which the folds have seen all blocks."""
@@ -124,12 +127,13 @@ class Folds:
 
     def load(self, keys: Collection[Key]) -> None:
         """Reads folds together that are about to be needed."""
-        names = {key: name_of(key) for key in keys if key not in self._changed and key not in self._saved}
+        names = {key: heads.name_of(key) for key in keys if key not in self._changed and key not in self._saved}
         if not names:
             return
-        heads = self._store.get_many([f"{self._path}fold/{name}" for name in names.values()])
+        kept = self._store.get_many([f"{self._path}fold/{name}" for name in names.values()])
+        self._room = min(_MOST, self._room + len(kept))
         for key, name in names.items():
-            fold = self._saved[key] = Fold(self._setting, key, name, heads.get(f"{self._path}fold/{name}"))
+            fold = self._saved[key] = Fold(self._setting, key, name, kept.get(f"{self._path}fold/{name}"))
             if fold.is_due:  # only where the state could not be written
                 self._revised |= fold.run()
         self._forget(len(names))
@@ -146,7 +150,8 @@ class Folds:
 
     def keys(self) -> Iterator[Key]:
         """The keys of the saved folds that have blocks."""
-        return (key_in(head) for heads in self._listed("fold") for head in heads.values() if not is_empty(head))
+        found = (heads.read(data) for values in self._listed("fold") for data in values.values())
+        return (head.key for head in found if head.size)
 
     # --- bringing up to date, and saving -------------------------------------------------------------------------
 
@@ -176,7 +181,7 @@ class Folds:
                 self._revised |= fold.run()
                 del self._due[key]
         self._setting.at_hand.clear()
-        if len(self._changed) >= _CHANGED:
+        if len(self._changed) >= self._room:
             self._revised = self.run()
             self.save()
         elif self._touches >= _TOUCHES:

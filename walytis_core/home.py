@@ -110,5 +110,5 @@ class Home:
 
     def fetch_kept(self, chain: Keeping, cid: Cid, readers: str) -> Pending[bytes]:
         """Fetches an object from a chain's peers. See `Chain.fetch_kept`."""
-        fetching = KeptFetch(self.service.shared.workers, self.life.loop, chain, cid, readers)
+        fetching = KeptFetch(self.service, self.life.loop, chain, cid, readers)
         return self.life.attend(fetching.pending, fetching.run)

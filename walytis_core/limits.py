@@ -38,6 +38,7 @@ class Limits:
     target_frame_bytes = 96 * 1024  # blocks per frame: large enough to amortise, small enough to flow
     max_blocks_per_frame = 256  # one ingest transaction
     credit_frames = 4  # block frames under way per direction; more would let a slow reader fill buffers
+    quick_credit_s = 0.02  # a peer that confirms news so soon has the next wait for that: nobody notices the delay
     max_gossip_bytes = 128 * 1024
     max_ids_per_message = 1024  # ids in a want, an announce or a probe
     max_entries_per_message = 2048  # frontier entries in one message: 2048 * 80 bytes fit a frame

@@ -3,7 +3,9 @@
 A link is a cursor over this replica's order of insertion, filtered by what the peer is known to hold. A pull sets the
 cursor back to the first block that the peer lacks; when the cursor reaches the end the link is *live*, and new blocks are
 pushed as they come. Every frame of blocks or content takes a credit, which the peer gives back once it has stored the
-frame: so a slow reader costs no memory, it only leaves the cursor behind. Pure; reads members through `Held`.
+frame: so a slow reader costs no memory, it only leaves the cursor behind. A peer that confirms at once is sent what is new
+meanwhile in one frame with its next credit: it could not store it earlier, and a frame and its sync cost more than a block.
+Pure; reads members through `Held`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from walytis_core.messages import Blocks, Message, Pull, SideLacking, SidePart, 
 from walytis_core.portions import portions as in_portions
 from walytis_core.store.port import ChainStore, Held, Row
 
+_WAITING_MOST = 16
+"""New blocks that wait for the credit of a frame under way; more are worth a frame of their own."""
 _SCANS_AT_ONCE = 8
 """Pages of members that one event may read for one peer; the rest waits for the next event."""
 
@@ -43,6 +47,7 @@ class Link:
         pulled: A pull of the peer that is to be answered: its entries, and the buckets they speak of.
         answer_from_s: When its next pull may be answered.
         unconfirmed: The frames that no credit has confirmed yet.
+        waiting: New blocks that go with the next credit, while frames are unconfirmed.
     """
 
     peer: str
@@ -60,8 +65,12 @@ class Link:
     pulled: tuple[dict[bytes, Entry], tuple[int, ...] | None] | None = None
     answer_from_s: float = 0.0
     unconfirmed: deque[Blocks | SidePart] = field(default_factory=deque)
+    waiting: list[Block] = field(default_factory=list)
     may_have: Callable[[str], bool] = is_for_all
     denied: int = 0
+    _is_quick: bool = False
+    _timed: tuple[Blocks | SidePart, float] | None = None
+    _waiting_after: int = 0
     _parts: dict[bytes, Entry] = field(default_factory=dict)
 
     # --- what the peer holds -------------------------------------------------------------------------------------
@@ -106,6 +115,7 @@ class Link:
         self.cursor = min((number for number in numbers if number is not None), default=held.last + 1) - 1
         self.is_live = False
         self.is_answering = True
+        self.waiting.clear()  # they lie above the cursor
         return len(lacking)
 
     def has_stored(self, block: Block) -> bool:
@@ -122,18 +132,24 @@ class Link:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def push(self, blocks: Sequence[Block], why: Why, held: Held) -> list[Message]:
-        """New blocks for a live link, about to be committed; what finds no credit is left to the cursor."""
+    def push(self, blocks: Sequence[Block], why: Why, held: Held, now_s: float) -> list[Message]:
+        """New blocks for a live link, about to be committed, and those that wait; what finds no credit is left to the cursor."""
         if not self.is_live:
             return []
-        fresh = [block for block in blocks if block.seq > self.theirs.get(block.author, -1)]
+        cursor = self._waiting_after if self.waiting else held.last
+        fresh = [block for block in (*self.waiting, *blocks) if block.seq > self.theirs.get(block.author, -1)]
+        if self._is_quick and self.unconfirmed and len(fresh) <= _WAITING_MOST:
+            self.waiting, self._waiting_after = fresh, cursor
+            return []
+        self.waiting = []
         result: list[Message] = []
         for portion in portions([block.encoded for block in fresh]):
             if not self.credit:
                 self.is_live = False
-                self.cursor = held.last
+                self.cursor = cursor
                 break
             result.append(self._sent(Blocks(why, portion)))
+            self._timed = self._timed or (self.unconfirmed[-1], now_s)
             for block in fresh[: len(portion)]:
                 self.has(block.author, block.seq)
             fresh = fresh[len(portion) :]
@@ -167,11 +183,22 @@ class Link:
         self.unconfirmed.append(frame)
         return frame
 
-    def confirmed(self, frames: int) -> None:
+    def confirmed(self, frames: int, now_s: float) -> None:
         """The peer has stored so many frames."""
         self.credit += frames
         for _ in range(min(frames, len(self.unconfirmed))):
-            self.unconfirmed.popleft()
+            frame = self.unconfirmed.popleft()
+            if self._timed is not None and self._timed[0] is frame:
+                self._is_quick = now_s - self._timed[1] < Limits.quick_credit_s
+                self._timed = None
+
+    def untold(self, news: Why) -> Iterator[tuple[bytes, ...]]:
+        """New blocks of which nobody was told but this peer, and it has not confirmed them; `news` says of those that wait."""
+        for frame in self.unconfirmed:
+            if isinstance(frame, Blocks) and frame.why is Why.NEWS_HERE:
+                yield frame.blocks
+        if news is Why.NEWS_HERE:
+            yield from portions([block.encoded for block in self.waiting])
 
     def _give_asked(self, held: Held) -> list[Message]:
         ids = [self.asked.popleft() for _ in range(min(len(self.asked), Limits.max_blocks_per_frame))]

@@ -8,19 +8,27 @@ Memory grows with what is asked, at most with the ancestors' ids, never with the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from struct import Struct
 from typing import Final, NamedTuple
 
 from walytis_core.block import Block, decode
-from walytis_core.cid import BlockId
+from walytis_core.cid import CID_BYTES, BlockId
 from walytis_core.errors import NotFoundError
 from walytis_core.standing import Standing, Void, Wait
 from walytis_core.store.port import ChainStore, Meta, Position
 
 _BATCH: Final = 64  # blocks read at once on the way back
 _UNRELATED: Final = Void("it is no earlier block that touches the same")
-_REMEMBERED: Final = 16_384  # headers, of some 400 bytes each, at least; at most twice as many
+_REMEMBERED: Final = 16_384  # headers, of some 300 bytes each, at least; at most twice as many
+_READ: Final = 512  # of them as objects
+_FIXED: Final = Struct(">QQBB")
+_FIXED_BYTES: Final = _FIXED.size
+_unpack: Final = _FIXED.unpack_from
+_new_id: Final = bytes.__new__  # as in `block.py`: a walk reads thousands
+_new_tuple: Final = tuple.__new__
 
 Others = Callable[[BlockId], ChainStore | None]
 """Gives another chain of this node; None when it holds no such chain."""
@@ -64,6 +72,24 @@ class Header(NamedTuple):
     named: tuple[BlockId, ...]
 
 
+def _write(block: Block) -> bytes:
+    """The header of a block as bytes: thousands of them take half the memory, and are nothing for garbage collection."""
+    author, type = block.author, block.type.encode()
+    fixed = _FIXED.pack(block.height, block.seq, len(author), len(type))
+    return b"".join((fixed, author, type, *block.ancestors_named))
+
+
+def _read(data: bytes) -> Header:
+    height, seq, author_bytes, type_bytes = _unpack(data)
+    start = _FIXED_BYTES + author_bytes
+    end = start + type_bytes
+    named = tuple([_new_id(BlockId, data[at : at + CID_BYTES]) for at in range(end, len(data), CID_BYTES)])
+    return _new_tuple(Header, (height, data[_FIXED_BYTES:start], seq, data[start:end].decode(), named))
+
+
+_read_again: Final = lru_cache(maxsize=_READ)(_read)
+
+
 class Headers:
     """Headers of a chain's members, the ones read last in memory.
 
@@ -73,8 +99,8 @@ class Headers:
 
     def __init__(self, held: ChainStore) -> None:
         self.held = held
-        self._used: dict[bytes, Header] = {}
-        self._older: dict[bytes, Header] = {}
+        self._used: dict[bytes, bytes] = {}
+        self._older: dict[bytes, bytes] = {}
         self._expected: Sequence[Block] = ()
 
     def expect(self, blocks: Sequence[Block]) -> None:
@@ -83,11 +109,12 @@ class Headers:
         for block in blocks:
             self.note(block)
 
-    def note(self, block: Block) -> Header:
-        """Remembers the header of a member that has just been read: the next blocks will name it."""
-        named = block.parents if block.prev is None else (block.prev, *block.parents)
-        header = Header(block.height, block.author, block.seq, block.type, named)
-        return self._use(block.id, header)
+    def note(self, block: Block) -> bytes:
+        """Remembers the header of a member that has just been read, and gives it: the next blocks will name it."""
+        if len(self._used) >= _REMEMBERED:
+            self._used, self._older = {}, self._used
+        header = self._used[bytes(block.id)] = _write(block)
+        return header
 
     def of(self, ids: Collection[BlockId]) -> dict[BlockId, Header]:
         """The headers of some members, a few hundred at most. Raises `DamagedError`."""
@@ -103,21 +130,16 @@ class Headers:
             header = found[id]
             if header is None:
                 raise DamagedError(self.held.id, id)
-            headers[id] = header
+            headers[id] = _read(header)
         return headers
 
     def one(self, id: BlockId) -> Header:
         """The header of a member. Raises `DamagedError`."""
-        return self._recall(id) or self.of((id,))[id]
+        header = self._recall(id)
+        return self.of((id,))[id] if header is None else _read_again(header)
 
-    def _recall(self, id: BlockId) -> Header | None:
+    def _recall(self, id: BlockId) -> bytes | None:
         return self._used.get(id) or self._older.get(id)
-
-    def _use(self, id: BlockId, header: Header) -> Header:
-        if len(self._used) >= _REMEMBERED:
-            self._used, self._older = {}, self._used
-        self._used[id] = header
-        return header
 
 
 class Past:
@@ -183,7 +205,7 @@ class Past:
         not in the past, or not of this part, is void here.
         """
         known = self._judged is not None and id in self
-        standing = self._judged(Position(self.header(id).height, id)) if known and self._judged else None
+        standing = self._judged(Position(self._headers.one(id).height, id)) if known and self._judged else None
         return _UNRELATED if standing is None else standing
 
     def blocks(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[Block]:

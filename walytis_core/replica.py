@@ -118,7 +118,7 @@ class Replica:
             case Came():
                 return self._came(event, held, now_s)
             case Append():
-                return self._append(event, held)
+                return self._append(event, held, now_s)
             case Received(peer):
                 try:
                     return self._received(event, held, now_s)
@@ -137,14 +137,14 @@ class Replica:
 
     # --- blocks --------------------------------------------------------------------------------------------------
 
-    def _append(self, event: Append, held: ChainStore) -> list[Effect]:
+    def _append(self, event: Append, held: ChainStore, now_s: float) -> list[Effect]:
         shunned = [id for id in self.members.heads if self._is_shunned(id, held)] if self.shunned else ()
         outcome = self.members.append(
             event.drafts, event.signer, event.time_ms, held, event.start, shunned, event.check
         )
         return [
             Store(outcome.commit),
-            *self.sync.spread(outcome.taken, held, None, Why.NEWS, gossip=False),
+            *self.sync.spread(outcome.taken, held, None, Why.NEWS, gossip=False, now_s=now_s),
             Notify(Arrived(tuple(outcome.taken), own=True)),
         ]
 
@@ -171,7 +171,7 @@ class Replica:
         if not event.gossip:
             effects.append(Send(peer, Credit(event.frames)))
         if outcome.folded:
-            effects.extend(self.sync.spread(outcome.folded, held, peer, event.why, event.gossip))
+            effects.extend(self.sync.spread(outcome.folded, held, peer, event.why, event.gossip, now_s))
         effects.extend(
             self.sync.came(peer, event.why, screened.blocks, len(outcome.taken), outcome.parked, held, now_s)
         )
@@ -228,7 +228,7 @@ class Replica:
         return {
             Digest: lambda at, held, now: sync.digest(at.peer, at.message, at.gossip, held, now),
             ForkProof: lambda at, _held, _now: self._proven(at.peer, at.message, at.gossip),
-            Credit: lambda at, held, _now: self._credit(at.peer, at.message.frames, held),
+            Credit: lambda at, held, now: self._credit(at.peer, at.message.frames, held, now),
             Announce: lambda at, held, _now: sync.missing.announced(at.peer, at.message.ids, held),
             Want: lambda at, held, _now: sync.wanted(at.peer, at.message.ids, held),
             Pull: lambda at, held, now: sync.pull(at.peer, at.message, held, now),
@@ -244,12 +244,11 @@ class Replica:
             SideLacking: lambda at, _held, _now: self._fetching.lacking(at.peer, at.message.cids, self._peers()),
         }
 
-    def _credit(self, peer: str, frames: int, held: ChainStore) -> list[Effect]:
+    def _credit(self, peer: str, frames: int, held: ChainStore, now_s: float) -> list[Effect]:
         link = self._link(peer)
         if link.credit + frames > Limits.credit_frames:
             return [Reject(Reason.OVER_BUDGET, peer)]
-        link.confirmed(frames)
-        return self.sync.pump(peer, held)
+        return self.sync.confirmed(link, frames, held, now_s)
 
     def _side_wanted(self, peer: str, cids: Collection[Cid], held: ChainStore) -> list[Effect]:
         link = self._link(peer)

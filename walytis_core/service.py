@@ -163,6 +163,12 @@ class Service:
             chain.known.learn(peer, own or [f"{address}/p2p/{peer}" for address in addresses])
             chain.contact(peer)
 
+    def meet_another(self, id: BlockId) -> None:
+        """What is wanted of a chain is not to be had from the peers with a stream; in the loop."""
+        chain = self.chains.get(id)
+        if chain is not None:
+            chain.meet_another()
+
     def look_for(self, id: BlockId, addresses: Sequence[str]) -> None:
         """Peers of a chain may be found at these addresses, each of which names its peer; in the loop."""
         chain = self.chains.get(id)

@@ -29,7 +29,7 @@ from walytis_core.screening import Screened, screen, together
 from walytis_core.workers import Lane
 
 SYNC_PROTOCOL: Final = "/x/walytis/sync/1"
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 128 * 1024
 _WRITE_BYTES: Final = 32 * 1024
 """Messages are written together until they have so many bytes."""
 _PIPE: Final = 64

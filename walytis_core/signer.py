@@ -7,6 +7,7 @@ over ``b"walytis/block/1" + header bytes``. This file knows nothing of what is s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -30,6 +31,21 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> bytes:
         """A 64-byte Ed25519 signature of `message` (RFC 8032)."""
         ...
+
+
+class Reluctant(ABC):
+    """A signer that does not sign at all times: it is asked before blocks are made, and then signs what was begun."""
+
+    key: bytes
+    """The author's multikey, 34 bytes."""
+
+    @abstractmethod
+    def require_ready(self) -> None:
+        """Raises a `LocalError` while blocks are not to be made with this key. Called under the chain's lock."""
+
+    @abstractmethod
+    def sign(self, message: bytes) -> bytes:
+        """A 64-byte Ed25519 signature of `message`."""
 
 
 class Ed25519Signer:

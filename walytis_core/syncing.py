@@ -82,21 +82,28 @@ class Sync:
     def lost(self, peer: str, held: ChainStore, now_s: float) -> list[Effect]:
         """A stream is gone; a pull over it goes to another peer."""
         link = self.links.pop(peer, None)
+        untold = () if link is None else link.untold(self._own_news)
         self.gossips = True  # it may be on the channel still; whether anybody is, the next tick tells
-        lost = link.unconfirmed if link is not None else ()
-        effects: list[Effect] = [
-            Publish(frame._replace(why=Why.NEWS))
-            for frame in lost
-            if isinstance(frame, Blocks) and frame.why is Why.NEWS_HERE  # nobody else was told of these
-        ]
+        effects: list[Effect] = [Publish(Blocks(Why.NEWS, blocks)) for blocks in untold]
         return [*effects, *(self._pull_next(held, now_s) if self.turns.forget(peer) else [])]
+
+    def confirmed(self, link: Link, frames: int, held: ChainStore, now_s: float) -> list[Effect]:
+        """A peer has stored frames: it is sent what waited for that."""
+        link.confirmed(frames, now_s)
+        waited = link.push((), self._own_news, held, now_s) if link.waiting else []
+        return [*(Send(link.peer, message) for message in waited), *self.pump(link.peer, held)]
+
+    @property
+    def _own_news(self) -> Why:
+        """Why own blocks are sent over a link: whether the channel is told of them as well."""
+        return Why.NEWS if self.gossips else Why.NEWS_HERE
 
     def pump(self, peer: str, held: ChainStore) -> list[Effect]:
         """Sends what is due to a peer, as far as its credit goes."""
         link = self.links.get(peer)
         if link is None:
             return []
-        messages, again = link.pump(held, self.members.frozen, Why.NEWS if self.gossips else Why.NEWS_HERE)
+        messages, again = link.pump(held, self.members.frozen, self._own_news)
         effects: list[Effect] = [Send(peer, message) for message in messages]
         if link.denied:
             effects.extend([Reject(Reason.NOT_A_MEMBER, peer)] * link.denied)
@@ -281,7 +288,7 @@ class Sync:
     # --- news ----------------------------------------------------------------------------------------------------
 
     def spread(
-        self, blocks: Sequence[Block], held: ChainStore, source: str | None, why: Why, gossip: bool
+        self, blocks: Sequence[Block], held: ChainStore, source: str | None, why: Why, gossip: bool, now_s: float
     ) -> list[Effect]:
         """Tells others about blocks that were just taken and are about to be committed.
 
@@ -292,9 +299,8 @@ class Sync:
         """
         effects: list[Effect] = []
         if source is None:
-            pass_on = Why.NEWS if self.gossips else Why.NEWS_HERE
             for link in self.links.values():
-                effects.extend(Send(link.peer, message) for message in link.push(blocks, pass_on, held))
+                effects.extend(Send(link.peer, message) for message in link.push(blocks, self._own_news, held, now_s))
         else:
             blocks = self._news(blocks, why, gossip)
             effects.extend(self._announce(blocks, source))

@@ -129,7 +129,9 @@ def delete(
     with telling(as_json=json, data_dir=data_dir):
         directory = directory_of(data_dir)
         if not yes:
-            _confirm(chain, only(answers(directory, "list", {})), may_ask=not json and sys.stdin.isatty())
+            if json or not sys.stdin.isatty():
+                raise FailedError.usage("deleting was not confirmed", "Say --yes: there is nobody to ask here.")
+            _confirm(only(answers(directory, "delete", {"chain": chain, "dry_run": True}))["would_delete"])
         gone = only(answers(directory, "delete", {"chain": chain}))
         if json:
             write_json(gone)
@@ -142,14 +144,9 @@ def delete(
         terminal(data_dir).print(f"Deleted {plain_text(deleted['name'])}: {blocks}.", markup=False)
 
 
-def _confirm(chain: str, listed: dict[str, Any], *, may_ask: bool) -> None:
-    if not may_ask:
-        raise FailedError.usage("deleting was not confirmed", "Say --yes: there is nobody to ask here.")
-    found = next((each for each in listed["chains"] + listed["damaged"] if chain in {each["name"], each["id"]}), None)
-    if found is None:
-        return  # the verb says that there is no such chain
+def _confirm(found: dict[str, Any]) -> None:
     blocks = found.get("blocks")
     what = "It is damaged" if blocks is None else f"It holds {blocks} block{'s' * (blocks != 1)}"
-    if not typer.confirm(f"Delete {chain!r} from this directory? {what}."):
+    if not typer.confirm(f"Delete {plain_text(found['name'])!r} from this directory? {what}."):
         typer.echo("Nothing was deleted.")
         raise typer.Exit(INTERRUPTED)

@@ -29,7 +29,7 @@ _IN_THE_CLEAR: Final = (
 )
 
 
-def export_chain(
+def export_file(
     chain: ChainName,
     file: CarFile,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -56,7 +56,7 @@ def export_chain(
             warn(*_IN_THE_CLEAR, data_dir)
 
 
-def import_chain(
+def import_file(
     file: CarFile,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to call a new chain here.", show_default="as the file")
@@ -116,7 +116,7 @@ def _require_file(file: str) -> None:
 def _say(data_dir: Path | None, sentence: str) -> None:
     from frontends.console import Hint, terminal  # noqa: PLC0415 - rich, for people only
 
-    terminal(data_dir).print(Hint(plain_text(sentence)), soft_wrap=True)
+    terminal(data_dir).print(Hint(plain_text(sentence)))
 
 
 def _last(what: str, steps: Iterator[dict[str, Any]], data_dir: Path | None, *, quiet: bool) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def create(
                 continue
             from frontends.identity_pages import created_page  # noqa: PLC0415 - rich, for people only
 
-            print_page(created_page(made, shown.get("recovery_code")), data_dir)
+            page = created_page(made, shown.get("recovery_code"), shown.get("recovery_file", ""))
+            print_page(page, data_dir)
             sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""Commands on the keys and seats of an identity: `walytis id renew`, preview, remove, recover, grant, leave.
+"""Commands on the keys and seats of an identity: `walytis id renew`, preview, remove, recover, grant, leave, delete.
 
 Invariant: what cannot be undone is shown to a person, and agreed to, before it is done.
 """
@@ -100,7 +100,8 @@ def remove(
         _confirm(found, "Remove?", data_dir, yes=yes, may_ask=not json and sys.stdin.isatty())
         arguments = {"identity": identity, "seats": _ids(found["removes"]), "cut": found["cut"]}
         done = only(answers(directory_of(data_dir), "id remove", arguments))
-        who = ", ".join(id[-8:] for id in done["removed"])
+        labels = {seat["seat"]: f"{plain_text(seat['name'])} {seat['seat'][-8:]}".strip() for seat in done["seats"]}
+        who = ", ".join(labels[id] for id in done["removed"])
         _done(done, f"Removed {who}; the keys are of epoch {done['epoch']} now.", data_dir, as_json=json)
 
 
@@ -200,6 +201,26 @@ def leave(identity: IdentityName, yes: Yes = False, json: Json = False, data_dir
             _ask(f"Give up this device's seat in {identity!r}?", may_ask=not json and sys.stdin.isatty())
         done = only(answers(directory_of(data_dir), "id leave", {"identity": identity}))
         _done(done, f"This device has no seat in {plain_text(done['name'])} any more.", data_dir, as_json=json)
+
+
+def delete(identity: IdentityName, yes: Yes = False, json: Json = False, data_dir: DataDir = None) -> None:
+    """End an identity on this device: its chain and its keys are gone from here.
+
+    The other devices keep theirs. This device's seat stays until one of them removes it: `walytis id leave` gives it up first.
+    """
+    with telling(as_json=json, data_dir=data_dir):
+        if not yes:
+            if may_ask := not json and sys.stdin.isatty():
+                from frontends.identity_pages import deletion_page  # noqa: PLC0415 - rich, for people only
+
+                found = only(answers(directory_of(data_dir), "id show", {"identity": identity}))
+                print_page(deletion_page(found), data_dir)
+            _ask("Delete it here?", may_ask=may_ask)
+        gone = only(answers(directory_of(data_dir), "id delete", {"identity": identity}))
+        if json:
+            write_json(gone)
+        else:
+            typer.echo(f"Deleted {plain_text(gone['deleted']['name'])}.")
 
 
 # --- behind them -------------------------------------------------------------------------------------------------

@@ -137,12 +137,15 @@ def test_both_ways_give_the_same_output(laptop):
     """C51: to the byte, and to the exit code."""
     answer(laptop, "id", "create", "alice")
     answer(laptop, "create", "notes")
+    answer(laptop, "id", "create-chain", "alice", "diary")
     commands = [
         ["list"], ["list", "--json"], ["show", "alice"], ["show", "alice", "--json"], ["show", "notes"], ["document", "alice"],
         ["preview", "alice", "1", "--json"], ["verify", "alice", "-s", "/nowhere", "x"], ["grant", "alice", "9", "--json"],
         ["contact", "alice", "--no-addresses", "--json"], ["open", "alice", "nothing"], ["sign", "bob", "x", "--json"],
         ["remove", "alice", "1", "--cut", "a", "--undo-since", "1h", "--yes"], ["join", "walytis:nonsense", "--json"],
         ["resolve", "did:walytis:abc"], ["recover", "alice", "--undo-since", "1h", "--json"], ["renew", "alice", "--suite", "rsa"],
+        ["chains", "alice"], ["create-chain", "bob", "x", "--json"], ["add-member", "alice", "alice"], ["enter", "bob", "--via", "alice"],
+        ["add-member", "alice", "walytis-id:nonsense", "--json"], ["delete", "alice", "--json"],
     ]  # fmt: skip
 
     def outputs() -> list[tuple[int, bytes, bytes]]:
@@ -154,6 +157,55 @@ def test_both_ways_give_the_same_output(laptop):
     assert b"Traceback" not in b"".join(err for _, _, err in alone)
     with running(laptop):
         assert outputs() == alone
+
+
+def test_a_group_of_two_has_a_chain_that_says_who_wrote(laptop, phone):
+    """I21, I22, C51: made and entered through running nodes; written through them, and with no node running."""
+    answer(laptop, "id", "create", "alice")
+    answer(phone, "id", "create", "bob")
+    answer(laptop, "id", "create", "club", "--of", "alice")
+    with until_online(laptop, phone):
+        card = answer(phone, "id", "contact", "bob")["contact"]
+        added = steps(laptop, "id", "add-member", "club", card)[-1]
+        assert (added["event"], added["member"]) == ("added", "bob")
+        entered = steps(phone, "id", "enter", answer(laptop, "id", "contact", "club")["contact"], "--via", "bob")[-1]
+        assert (entered["event"], entered["seated"], entered["has_keys"]) == ("entered", True, True)
+        answer(laptop, "id", "create-chain", "club", "talk")
+        answer(laptop, "append", "talk", "hello")
+        chain: Any = {"blocks": 0}
+        for _ in range(int(WAIT_S)):
+            if chain["blocks"]:
+                break
+            (chain,) = answer(phone, "id", "chains", "club")["chains"] or [chain]
+        answer(phone, "append", chain["id"], "thanks", "--wait", str(WAIT_S))
+        through = [block["writer"]["name"] for block in lines(laptop, "log", "talk")]
+        assert through == ["bob", "alice"]
+        followed = lines(laptop, "follow", "talk", "--name", "inbox", "--limit", "2")
+        assert [block["writer"]["name"] for block in followed] == ["alice", "bob"]
+    assert [block["writer"]["name"] for block in lines(laptop, "log", "talk")] == through
+    for directory in (laptop, phone):  # with the keys of devices, though no node runs
+        answer(directory, "append", chain["id"], "again")
+    shown = walytis(laptop, "log", "talk").stdout.decode().splitlines()
+    assert [line.split()[1] for line in shown] == ["alice", "bob", "alice"]
+    removed = answer(laptop, "id", "remove", "club", "bob", "--yes")
+    assert [seat["state"] for seat in removed["seats"]] == ["live", "live", "removed"]
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_an_identity_is_deleted_with_its_keys(laptop, is_running):
+    """I16, C51: after a question; `walytis delete`, which would leave the keys, names the command."""
+    answer(laptop, "id", "create", "alice")
+    answer(laptop, "id", "create", "club", "--of", "alice")
+    with running(laptop) if is_running else nullcontext():
+        told = failure(laptop, "delete", "alice", "--yes")
+        assert (told["exit_code"], "`walytis id delete alice" in told["hint"]) == (3, True)
+        assert failure(laptop, "id", "delete", "alice")["exit_code"] == 2
+        assert failure(laptop, "id", "delete", "alice", "--yes")["error"] == "NotAllowedError"  # the club needs it
+        assert answer(laptop, "id", "delete", "club", "--yes")["deleted"]["name"] == "club"
+        assert walytis(laptop, "id", "delete", "alice", "--yes").stdout == b"Deleted alice.\n"
+        assert answer(laptop, "id", "list")["identities"] == []
+        assert answer(laptop, "list")["chains"] == []
+    assert not [path.name for path in (laptop / "keys").iterdir() if "identity" in path.name]
 
 
 def test_a_code_is_taken_back_when_the_command_ends(laptop):

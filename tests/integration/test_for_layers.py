@@ -106,6 +106,24 @@ def test_an_object_comes_with_a_peer_that_comes_later(open: Open) -> None:
     assert fetching.result(WITHIN_S) == DATA
 
 
+@pytest.mark.slow
+def test_an_object_that_no_neighbour_has() -> None:
+    """C50: two that may have it, without a stream between them, among many that may not: one peer after the other is asked."""
+    hub, many = MemoryHub(), 8
+    with ExitStack() as stack:
+        alice, bob = (stack.enter_context(Node.in_memory(hub, neighbours=1)) for _ in range(2))
+        others = [stack.enter_context(Node.in_memory(hub)) for _ in range(many)]
+        chain = others[0].create_chain("notes", readers="everyone")
+        for other in others[1:]:
+            join(other, chain)
+        of_alice, of_bob = join(alice, chain), join(bob, chain)
+        for met in (True, False):  # all sync with all at first, and keep some streams
+            until(lambda met=met: met == (bob.key in {peer.node_key for peer in of_alice.peers()}))  # type: ignore[misc]
+        cid = of_alice.keep(DATA)
+        of_alice.let_have("members", [bob.key])
+        assert of_bob.fetch_kept(cid).result(WITHIN_S) == DATA
+
+
 def test_objects_without_a_label(open: Open) -> None:
     """C42, C50: any reader may have them; with a label they are at once for nobody else."""
     alice, bob = open("alice"), open("bob")

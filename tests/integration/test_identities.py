@@ -53,7 +53,7 @@ def secrets_of(*devices: Identity) -> set[bytes]:
     """Every secret that a device has of an identity."""
     found: set[bytes] = set()
     for one in devices:
-        keyring = one.actor.keyring
+        keyring = one._held.actor.keyring
         for device in (keyring.device, keyring.next_device):
             if device is not None:
                 found |= {device.block_seed, device.sign_seed, device.seal_seed}

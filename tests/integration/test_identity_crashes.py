@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from identities import taking_back
 from identities.actor import Actor
 from identities.identities import Identities
 from identities.identity import Identity
@@ -46,7 +47,7 @@ def before_any_work(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             try:
                 yield identities
             finally:
-                start(identities._rounds)
+                start(identities._home.rounds)
 
 
 def cut_off_at(patch: pytest.MonkeyPatch, point: str, cut_off: Callable[[], None]) -> None:
@@ -86,10 +87,10 @@ def test_a_recovery_that_was_cut_off(tmp_path: Path, point: str, monkeypatch: py
         alice.recovery_code_kept()
         with monkeypatch.context() as patch:
             cut_off_at(patch, point, raise_cut_off)
-            patch.setattr(Identities, "_settle", lambda _self, known, _keyring: known)  # nothing runs after a kill
+            patch.setattr(taking_back, "_settle", lambda _home, held, _keyring: held)  # nothing runs after a kill
             with pytest.raises(CutOffError):
                 home.recover(code, alice.did, is_last_copy=True)
-        kept = dict(home._ring_of(home.known(alice.did)).codes)
+        kept = dict(home._home.ring_of(home.known(alice.did)._held).codes)
     with at_home(tmp_path) as home:
         alice = home.get("alice")
         assert_is_whole(alice)
@@ -149,11 +150,11 @@ def test_a_renewal_of_the_devices_keys_that_was_cut_off(
             patch.setattr(Rounds, "wake", lambda _self, _chain: None)
             with pytest.raises(CutOffError):
                 alice.rekey()
-            coming = alice.actor.keyring.next_device
+            coming = alice._held.actor.keyring.next_device
     with before_any_work(tmp_path, monkeypatch) as home:
         alice = home.get("alice")
         alice.rekey()
-        assert (alice.actor.keyring.device == coming) == (point == "before")
+        assert (alice._held.actor.keyring.device == coming) == (point == "before")
         assert alice.status().is_seated
     with at_home(tmp_path) as home:
         assert_is_whole(home.get("alice"))

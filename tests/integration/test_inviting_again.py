@@ -50,11 +50,11 @@ def test_a_device_that_was_removed() -> None:
         until(lambda: joined.seat is not None and joined.seat.id in alice.folded.authority.seats)
         remove(alice, joined)
         phone.close()
-        with come_anew(phone.node) as again:
+        with come_anew(phone._home.node) as again:
             with pytest.raises(UnavailableError):
                 again.join(used).result(timeout=1)
             assert len(alice.folded.authority.live) == 3
         for giving in (also_alice, alice):
-            with come_anew(phone.node) as again:
+            with come_anew(phone._home.node) as again:
                 joined = again.join(str(giving.invite())).result(timeout=WITHIN_S)
                 remove(alice, joined)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.suites.nodes import assert_sound, join, open_node, until, until_same
+from tests.suites.nodes import WITHIN_S, assert_sound, join, open_node, until, until_same
 from walytis_core import Ed25519Signer, Libp2pNetwork, LockedError, MemoryHub, Node
 from walytis_core.limits import Limits
 from walytis_core.messages import Peers, decode, encode
@@ -40,6 +42,28 @@ def test_invited_by_one_they_go_on_without_it_over_libp2p(tmp_path: Path) -> Non
             until(lambda: all(len(copy.peers()) == 2 for copy in copies), what="bob and carol meet")
         copies[1].append(b"without alice")
         until_same(*copies, count=1)
+
+
+def test_a_peer_is_online_from_one_stream_to_the_next() -> None:
+    """C38: a stream that takes the place of another, as where both ends opened one at once, does not look like a loss."""
+    hub = MemoryHub()
+    with Node.in_memory(hub) as alice, Node.in_memory(hub) as bob:
+        chain = alice.create_chain("notes")
+        copy = join(bob, chain)
+        until(lambda: bool(chain.peers() and copy.peers()), what="alice and bob meet")
+        # the stream that the first opens is the one that stays
+        first, second = sorted((alice, bob), key=lambda node: node.peer_id)
+        service = first._service.chains[chain.id]
+        links = service.engine.replica.sync.links
+        for _ in range(5):
+            old, counts, end = service.sessions[second.peer_id], set[int](), time.monotonic() + WITHIN_S
+            first._life.loop.spawn(partial(service._initiate, second.peer_id))
+            while service.sessions.get(second.peer_id, old) is old or second.peer_id not in links:
+                counts.add(len(service.peers()))  # as often as can be
+                assert time.monotonic() < end
+            assert counts == {1}
+        second.close()
+        until(lambda: not service.peers(), what="the second is gone")
 
 
 def test_an_introduction_survives_the_codec() -> None:

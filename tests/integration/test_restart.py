@@ -263,7 +263,7 @@ def test_a_full_disk(tmp_path: Path, hub: MemoryHub) -> None:
 
 
 _READ_ONLY = """
-import json, os, pathlib, shutil, tempfile
+import json, os, pathlib, shutil, tempfile, urllib.parse  # now: a Python of root's own cannot be read by others later
 from walytis_core import Node, StorageError
 from walytis_core.network import MemoryHub, MemoryNetwork
 import walytis_core.store.sqlite

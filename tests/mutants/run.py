@@ -1,10 +1,13 @@
 """Runs the mutants of one group, each in a process of its own: ``python -m tests.mutants.run block``.
 
-Prints one JSON line for each: its name, how many of its killers failed by assertion, and what else went wrong.
+Prints one JSON line for each: its name, whether a killer failed by assertion, and what else went wrong. The first failure
+decides, and nothing is shrunk or explained. Invariant: what is ours is imported in the children alone.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -12,24 +15,28 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-import cbor2  # noqa: F401 - the slow imports, once, before the children are made
-import cryptography.hazmat.primitives.asymmetric.x25519  # noqa: F401
-import dag_cbor  # noqa: F401
-import multiformats  # noqa: F401
-import nacl.bindings  # noqa: F401
 import pytest
-import trio  # noqa: F401
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "unit" / "walytis_core"
+AT_ONCE: Final = {"exchange": 4, "layers": 5}
+"""Of groups whose killers mostly wait for what a mutant prevents: how many of them wait together."""
+_SLOW_IMPORTS: Final = (
+    "asyncio", "cbor2", "cryptography.fernet", "cryptography.hazmat.primitives.hpke", "dag_cbor", "httpx", "hypothesis.strategies",
+    "multiformats", "nacl.bindings", "pdb", "sqlite3", "trio", "xml.etree.ElementTree",
+)  # fmt: skip
+"""What the children need of others, imported once for all of them."""
+_PLUGINS: Final = ("-p", "pytest_timeout", "-p", "no:cacheprovider")
+"""And no others: pytest-randomly and pytest-xdist have no place here, and each child would load them all."""
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -97,17 +104,30 @@ def judge(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
         sys.meta_path.insert(0, Changed(mutant))
     verdicts = Verdicts()
     names = [f"{TESTS}/{killer.replace('::', '.py::')}" for killer in killers]
-    code = pytest.main(
-        ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", *names], plugins=[verdicts]
-    )
+    code = pytest.main(["-q", "--assert=plain", "--maxfail=1", *_PLUGINS, *names], plugins=[verdicts])
     return {"code": int(code), "passed": verdicts.passed, "killed": verdicts.killed, "crashes": verdicts.crashes}
 
 
-def apart(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
+class Child(NamedTuple):
+    """A process that judges one mutant."""
+
+    name: str
+    pid: int
+    pipe: int
+
+    def verdict(self) -> dict[str, object]:
+        """Waits for it."""
+        with os.fdopen(self.pipe, "rb") as pipe:
+            data = pipe.read()
+        os.waitpid(self.pid, 0)
+        return {"name": self.name, **json.loads(data or b"{}")}
+
+
+def apart(mutant: Mutant | None, killers: Sequence[str]) -> Child:
     """Judges in a child process, so that every mutant meets a fresh package; pytest itself is imported once."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+    pid = os.fork()
+    if pid == 0:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         try:
@@ -117,21 +137,32 @@ def apart(mutant: Mutant | None, killers: Sequence[str]) -> dict[str, object]:
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
-    os.waitpid(child, 0)
-    found: dict[str, object] = json.loads(data or b"{}")
-    return found
+    return Child("" if mutant is None else mutant.name, pid, reader)
+
+
+def verdicts_on(mutants: Sequence[Mutant], at_once: int) -> Iterator[dict[str, object]]:
+    """What was found of each, in their order, after what was found without any."""
+    yield apart(None, sorted({killer for mutant in mutants for killer in mutant.killers})).verdict()
+    running = deque[Child]()
+    for mutant in mutants:
+        if len(running) == at_once:
+            yield running.popleft().verdict()
+        running.append(apart(mutant, mutant.killers))
+    for child in running:
+        yield child.verdict()
 
 
 def main(group: str, names: Sequence[str]) -> None:
     """Judges the mutants of a group, or those of it that are named."""
     os.environ["WALYTIS_TESTS_WITHIN_S"] = "10"  # what a mutant prevents never comes
+    os.environ["HYPOTHESIS_PROFILE"] = "first"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for name in _SLOW_IMPORTS:
+        importlib.import_module(name)
+    gc.freeze()  # pytest collects garbage between tests, and would go through all of that each time
     mutants = [mutant for mutant in MUTANTS[group] if not names or mutant.name in names]
-    killers = sorted({killer for mutant in mutants for killer in mutant.killers})
-    sys.stdout.write(json.dumps({"name": "", **apart(None, killers)}) + "\n")
-    for mutant in mutants:
-        sys.stdout.write(json.dumps({"name": mutant.name, **apart(mutant, mutant.killers)}) + "\n")
+    for found in verdicts_on(mutants, AT_ONCE.get(group, 1)):
+        sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from walytis_core.messages import Why
 from walytis_core.policy import EVERYONE, Policy, create_genesis
 from walytis_core.screening import screen
 
-QUICK = range(36)
+QUICK = range(15)
 MANY = range(1000, 1500)
 REGRESSIONS: tuple[int, ...] = ()
 """Seeds that once failed. Always run."""

@@ -152,7 +152,7 @@ def test_a_long_branch_that_somebody_built_on(make):
         assert len(peer.replica.members.unfolded) <= 2
 
 
-@pytest.mark.parametrize("effects", [0, 1, 2, 3])
+@pytest.mark.parametrize("effects", [0, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2, 3))])
 def test_a_crash_while_a_long_branch_is_taken(effects, monkeypatch):
     """C10, C22: what was taken ahead is there after a crash, outside the folded set, and folded in the end."""
     monkeypatch.setattr(Limits, "parked_blocks_per_peer", 300)

@@ -111,7 +111,7 @@ class Play:
     def shown(view: View) -> list[bytes]:
         """The objects that a view shows."""
         keys = list(view.keys())
-        return sorted(key for key in keys if isinstance(key, bytes) and view.state_of(key)[0])
+        return sorted(key for key in keys if isinstance(key, bytes) and view.state_of(key))
 
     @staticmethod
     def history(view: View, object: bytes) -> list[BlockId]:

@@ -200,7 +200,7 @@ def small_limits() -> Iterator[None]:
     with ExitStack() as stack:
         for module, name, value in (
             (entries, "_SEGMENT", 3), (entries, "_LOADED", 2), (entries, "_UNSAVED_BYTES", 1), (fold, "_SPACING", 2), (fold, "_MOST_OF_ONE_SPACING", 8),
-            (fold, "_PAGE", 2), (folds, "_CHANGED", 2), (folds, "_UNCHANGED", 2), (folds, "_TOUCHES", 2), (view, "_PAGE", 3), (view, "_SAVE_AFTER", 4),
+            (fold, "_PAGE", 2), (folds, "_CHANGED", 2), (folds, "_MOST", 3), (folds, "_UNCHANGED", 2), (folds, "_TOUCHES", 2), (view, "_PAGE", 3), (view, "_SAVE_AFTER", 4),
         ):  # fmt: skip
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -8,19 +8,9 @@ from typing import Any
 from identities.acts import SeatId
 from identities.checking import check
 from identities.epoch_keys import EpochKeys, epoch_keys
+from identities.holders import Control, Genesis, HolderKeys, PublicKey
 from identities.keyring import DeviceSecrets
-from identities.payloads import (
-    EVENT,
-    PREFIX,
-    SUCCESSION,
-    Control,
-    Event,
-    Genesis,
-    HolderKeys,
-    PublicKey,
-    RenewalKeys,
-    encode,
-)
+from identities.payloads import EVENT, PREFIX, SUCCESSION, Event, RenewalKeys, encode
 from identities.recovery import RecoveryCode
 from identities.suites import ED25519, SigningKey
 from tests.suites.identity_makers import some_device

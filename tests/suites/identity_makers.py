@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from identities.acts import RENEWED, SeatId
 from identities.epoch_keys import EpochKeys, epoch_keys
+from identities.holders import Control, PublicKey
+from identities.holding import Holding
 from identities.identity import Identity
 from identities.keyring import DeviceSecrets
 from identities.known import KnownIdentity
 from identities.node_log import NodeLog
-from identities.payloads import EVENT, PREFIX, SUCCESSION, Control, Event, PublicKey, RenewalKeys, encode
+from identities.payloads import EVENT, PREFIX, SUCCESSION, Event, RenewalKeys, encode
 from identities.suites import ED25519, SigningKey
 from identities.wraps import wrap, wrap_info
 from walytis_core import Block, BlockId, Chain, Cid, Node, Obeyed
@@ -63,9 +65,9 @@ class Forger:
     @classmethod
     def of(cls, identity: Identity, chain: Chain | None = None) -> Forger:
         """Who stole the device of an identity; `chain` is another node's copy."""
-        device = identity.actor.keyring.device
+        device = identity._held.actor.keyring.device
         assert device is not None
-        return cls(chain or identity.chain, device, identity._lock)
+        return cls(chain or identity.chain, device, identity._held.home.lock)
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
@@ -163,11 +165,11 @@ def copy_of(identity: KnownIdentity, *more: blocks.Block) -> Iterator[KnownIdent
     """Another node's copy of an identity's chain, with more blocks, in whatever order they are given."""
     with Node.in_memory() as node:
         chain = node.adopt(identity.chain.genesis, name="copy")
-        known = KnownIdentity(NodeLog(chain, lambda _id: None, lambda: None), 0.0)
+        known = KnownIdentity(Holding(NodeLog(chain, lambda _id: None, lambda: None), 0.0))
         inject(chain, *(raw(block) for block in identity.chain.blocks()))
         inject(chain, *more)
         yield known
-        known.close()
+        known._held.close()
 
 
 # --- renewals --------------------------------------------------------------------------------------------------------
@@ -189,7 +191,7 @@ class Wraps:
         epochs = self.folded.epochs
         self.newest = epochs.newest.id
         self.number = epochs.next_number if number is None else number
-        self.suite = identity.control(epochs.newest).sign.suite
+        self.suite = identity._held.control(epochs.newest).sign.suite
         sealing = self.keys.sealing()
         sign = PublicKey(self.suite, self.keys.signing(self.suite).public)
         self.control = Control(sign, PublicKey(sealing.suite, sealing.public))
@@ -204,7 +206,7 @@ class Wraps:
         SeatId, bytes, bytes
     ]:  # fmt: skip
         """The wrap of one seat: honest, of another secret, of any bytes, or kept by nobody."""
-        key_id, actor = self.seats[seat], self.identity.actor
+        key_id, actor = self.seats[seat], self.identity._held.actor
         public = actor.seal_public(self.folded, self.folded.authority.seats[seat], key_id).public
         sealed = wrap(secret or self.secret, public, self.info) if data is None else data
         cid = Cid.of(sealed, RAW_PREFIX) if lost else actor.log.keep(sealed)
@@ -213,16 +215,16 @@ class Wraps:
     def body(self, wraps: Sequence[tuple[SeatId, bytes, bytes]], *, vouching: EpochKeys | None = None) -> Any:
         """The body of the renewal."""
         newest = self.folded.epochs.newest
-        held = vouching or self.identity.actor.keyring.epoch(newest.sign_id)
+        held = vouching or self.identity._held.actor.keyring.epoch(newest.sign_id)
         assert held is not None
         bare = RenewalKeys(self.number, newest.id, self.control, tuple(wraps), None, newest.id)
-        key = held.signing(self.identity.control(newest).sign.suite)
+        key = held.signing(self.identity._held.control(newest).sign.suite)
         return bare._replace(succession=key.sign(SUCCESSION, bare.vouched(self.identity.chain.id))).wire
 
     def write(self, wraps: Sequence[tuple[SeatId, bytes, bytes]]) -> bytes:
         """Has the device itself write it, so that it goes on from it."""
-        self.identity.actor.keyring.add_epochs((self.control.sign.id, self.keys))
-        return bytes(self.identity.actor.act(RENEWED, self.body(wraps)).id)
+        self.identity._held.actor.keyring.add_epochs((self.control.sign.id, self.keys))
+        return bytes(self.identity._held.actor.act(RENEWED, self.body(wraps)).id)
 
 
 def is_void(known: KnownIdentity, id: bytes) -> bool:

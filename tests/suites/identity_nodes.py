@@ -68,7 +68,7 @@ class House:
 
     def close(self) -> None:
         """Switches it off; that its work had ended before is a failure of the test."""
-        has_ended = self.is_on and not self.identities._rounds._thread.is_alive()
+        has_ended = self.is_on and not self.identities._home.rounds._thread.is_alive()
         self.is_on = False
         self._opened.close()
         assert not has_ended, f"the work of {self.name} had ended by an error"
@@ -81,7 +81,7 @@ class House:
     def wake(self) -> None:
         """Has all of its identities looked at."""
         for chain in self.node.chains():
-            self.identities.wake(bytes(chain.id))
+            self.identities._home.wake(bytes(chain.id))
 
     def get(self, did: str) -> Identity:
         """An identity that it acts for."""
@@ -186,7 +186,7 @@ def all_have_opened(*all: Identity, since: int) -> bool:
     """Whether each of these has the keys of every epoch from a number on, of those that lost, too."""
     held = [[epoch for epoch in one.folded.epochs.all.values() if epoch.number >= since] for one in all]
     pairs = zip(all, held, strict=True)
-    return not [1 for one, epochs in pairs for epoch in epochs if not one.actor.keyring.has_epoch(epoch.sign_id)]
+    return not [1 for one, epochs in pairs for epoch in epochs if not one._held.actor.keyring.has_epoch(epoch.sign_id)]
 
 
 def until_seated(identity: Identity, name: str) -> bytes:
@@ -227,7 +227,7 @@ def conclusions(known: KnownIdentity) -> dict[str, Any]:
         "void": dict(folded.authority.void),
         "epochs": {id: epoch.number for id, epoch in folded.epochs.all.items()},
         "current": epoch_of(known),
-        "node keys": known.node_keys(),
+        "node keys": known._held.node_keys(),
     }
 
 
@@ -255,7 +255,7 @@ def assert_is_fold(known: KnownIdentity) -> None:
 
 def _others(known: KnownIdentity) -> Callable[[BlockId], ChainStore | None]:
     def find(id: BlockId) -> ChainStore | None:
-        other = known.log._chain_of(id)
+        other = known._held.log._chain_of(id)
         return None if other is None else other.tables
 
     return find

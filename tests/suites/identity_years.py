@@ -14,8 +14,8 @@ from identities.actor import Actor
 from identities.acts import Act, SeatId
 from identities.epoch_keys import SECRET_BYTES, epoch_keys
 from identities.epochs import Epoch
+from identities.holders import Control, Genesis, PublicKey
 from identities.keyring import DeviceSecrets, Keyring
-from identities.payloads import Control, Genesis, PublicKey
 from identities.recovery import RecoveryCode
 from identities.renewal import DAY_S, RenewalPolicy, Renewing
 from identities.suites import COMPOSITE, ED25519

@@ -65,6 +65,7 @@ class Model:
         self.refused = refused
         self._pasts: dict[bytes, frozenset[bytes]] = {}
         self._whys: dict[bytes, set[str]] = {}
+        self._copies: dict[SeatId, set[SeatId]] = {}
 
     # --- pasts ------------------------------------------------------------------------------------------------------
 
@@ -125,10 +126,16 @@ class Model:
         """Rule 2: the removals that count against a seat. One counts if it counts as an act of a strictly higher seat."""
         if not self.is_placed(seat):
             return []
-        same = {other for other in self.acts if self.is_copy(other, seat)} | {seat}
+        same = self.copies(seat)
         naming = [act for act in self.of([REMOVED]) if same & set(act.body.seats) and self.is_placed(act.path[0])]
         higher = [act for act in naming if self.rank(act.path[0]) < self.rank(seat)]
         return [act for act in higher if self.counts(act.id)]
+
+    def copies(self, seat: SeatId) -> set[SeatId]:
+        """A seat and its copies."""
+        if seat not in self._copies:
+            self._copies[seat] = {seat, *(other for other in self.acts if self.is_copy(other, seat))}
+        return self._copies[seat]
 
     def is_copy(self, one: SeatId, other: SeatId) -> bool:
         """Whether two seats were made by acts that say the same, on top of the same."""

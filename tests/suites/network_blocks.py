@@ -136,6 +136,7 @@ class BlockSuite(Networks):
 class GivingSuite(BlockSuite):
     """The same of adapters that ask `give` for each block, instead of having copies put somewhere."""
 
+    @pytest.mark.slow  # it waits for what never comes
     def test_what_does_not_fit_is_never_handed_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """C36: a peer that gives other bytes, or too many: the next is asked."""
         monkeypatch.setattr(Limits, "fetch_wait_s", 4.0)

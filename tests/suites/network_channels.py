@@ -109,7 +109,7 @@ class ChannelSuite(Networks):
         self.run(test)
 
     def test_a_burst_of_gossip_arrives(self) -> None:
-        """C43: publishing waits instead of losing; nearly all of 500 messages arrive, in order."""
+        """C43: publishing waits instead of losing; nearly all of 500 messages arrive, once each, in order where one is kept."""
 
         async def test() -> None:
             async with self.two() as (alice, bob):
@@ -127,7 +127,8 @@ class ChannelSuite(Networks):
                         await alice.publish(CHANNEL, number.to_bytes(2, "big") + bytes(500))
                     await until(lambda: len(heard) >= self.heard_of_500)
                     nursery.cancel_scope.cancel()
-                assert heard == sorted(heard)
+                assert len(set(heard)) == len(heard)
+                assert heard == sorted(heard) or not self.is_in_order
 
         self.run(test)
 

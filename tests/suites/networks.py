@@ -77,6 +77,8 @@ class Networks:
 
     heard_of_500 = 490
     """Of so many messages in a burst, how many arrive at least."""
+    is_in_order = True
+    """Whether messages of one sender arrive as they were published."""
 
     @abstractmethod
     def make(self, seed: bytes) -> Network:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,11 +35,11 @@ def forms(secret: bytes) -> set[bytes]:
 
 def in_clear(directory: Path, secrets: Iterable[bytes]) -> list[str]:
     """Which files show which secrets, as ``"name: number of the secret"``."""
-    places = {
-        path.relative_to(directory).as_posix(): os.fsencode(path.name) + b"\n" + path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    places = dict[str, bytes]()
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # it was moved into its place meanwhile
+            if path.is_file():
+                places[path.relative_to(directory).as_posix()] = os.fsencode(path.name) + b"\n" + path.read_bytes()
     found = []
     for number, secret in enumerate(secrets):
         half = len(secret) // 2

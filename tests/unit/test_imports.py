@@ -1,10 +1,11 @@
-"""Importing is free of effects; each import is tried in a process of its own."""
+"""Importing is free of effects; each import is tried in a process of its own, forked from one that has what is foreign."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,26 @@ MODULES = sorted(
     if path.name != "__main__.py"
 )
 
+TOGETHER = 30
 TRIO = ("trio",)  # its own import asks the linker's table where pthread is (it runs ldconfig)
 LIBP2P = ("trio", "libp2p")  # its HTTP client tries whether this machine can bind ::1; also 0.6 s of imports
 
-# Hears, by audit events, what an import does, and says what it left behind. What foreign modules named on the command
+# Hears, by audit events, what each import does, and says what it left behind. What foreign modules named on the command
 # line do themselves is theirs: they are imported before.
 PROBE = """
-import contextlib, io, json, logging, os, sys, threading, warnings
+import contextlib, io, json, logging, os, sys, threading, traceback, warnings
 
+modules = sys.argv[1].split(",")
 for foreign in sys.argv[2:]:
     __import__(foreign)
+for module in modules:
+    child = os.fork()
+    if not child:
+        break
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"importing {module} failed")
+else:
+    sys.exit()
 seen = []
 before = set(os.listdir(".")), dict(os.environ), os.getcwd()
 forbidden = {
@@ -56,7 +67,11 @@ handlers = list(logging.getLogger().handlers)
 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        __import__(sys.argv[1])
+        try:
+            __import__(module)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(1)
 effects = seen + [f"thread {thread.name}" for thread in threading.enumerate() if thread is not threading.main_thread()]
 effects += [text for text in (out.getvalue(), err.getvalue()) if text]
 effects += [f"warning {warning.message}" for warning in warned if "walytis_core" in warning.filename]
@@ -64,13 +79,15 @@ if (set(os.listdir(".")), dict(os.environ), os.getcwd()) != before:
     effects.append("changed folder or environment")
 if logging.getLogger().handlers != handlers:
     effects.append("set up logging")
-print(json.dumps(effects))
+os.write(1, (json.dumps(effects) + "\\n").encode())
+os._exit(0)
 """
 
 
-def effects_of_importing(module: str, folder: Path, foreign: tuple[str, ...] = TRIO) -> list[str]:
+def effects_of_importing(modules: Sequence[str], folder: Path, foreign: tuple[str, ...] = TRIO) -> dict[str, list[str]]:
+    """What importing each of these modules does, of those that do anything."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, module, *foreign],
+        [sys.executable, "-c", PROBE, ",".join(modules), *foreign],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": ""},
         capture_output=True,
@@ -78,7 +95,15 @@ def effects_of_importing(module: str, folder: Path, foreign: tuple[str, ...] = T
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return list(json.loads(done.stdout))
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return {module: effects for module, effects in zip(modules, found, strict=True) if effects}
+
+
+def chunks() -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """All modules, a few together, with what is imported before them."""
+    for foreign in (TRIO, LIBP2P):
+        modules = [module for module in MODULES if ("libp2p" in module) == (foreign is LIBP2P)]
+        yield from ((foreign, modules[at : at + TOGETHER]) for at in range(0, len(modules), TOGETHER))
 
 
 @pytest.mark.parametrize("module", PACKAGES)
@@ -87,16 +112,15 @@ def test_importing_a_package_does_nothing(module, tmp_path):
 
     So the packages must not import py-libp2p either: the adapter is imported when a node wants it.
     """
-    assert effects_of_importing(module, tmp_path) == []
+    assert effects_of_importing([module], tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", MODULES)
-def test_importing_any_module_does_nothing(module, tmp_path):
+@pytest.mark.parametrize(("foreign", "modules"), [*chunks()], ids=lambda those: those[0])
+def test_importing_any_module_does_nothing(foreign, modules, tmp_path):
     """C47: the same for each module by itself, which also shows that each can be imported first."""
-    foreign = LIBP2P if "libp2p" in module else TRIO
-    assert effects_of_importing(module, tmp_path, foreign) == []
+    assert effects_of_importing(modules, tmp_path, foreign) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,4 +137,18 @@ def test_importing_any_module_does_nothing(module, tmp_path):
 )
 def test_the_probe_hears_effects(source, effect, tmp_path):
     (tmp_path / "noisy.py").write_text(source, encoding="utf-8")
-    assert any(effect in heard for heard in effects_of_importing("noisy", tmp_path))
+    assert any(effect in heard for heard in effects_of_importing(["noisy"], tmp_path)["noisy"])
+
+
+def test_the_probe_hears_each_module_by_itself(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            f"import sys; print(sys.modules.keys() & {{'one', 'two'}} - {{'{name}'}})", encoding="utf-8"
+        )
+    assert effects_of_importing(["one", "two"], tmp_path) == {"one": ["set()\n"], "two": ["set()\n"]}
+
+
+def test_the_probe_says_what_cannot_be_imported(tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0", encoding="utf-8")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        effects_of_importing(["json", "broken"], tmp_path)

@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from frontends.calls import Call, perform
 from frontends.failures import FailedError
 from frontends.finding import find_event, find_seat
 from frontends.identities import cut_before
 from frontends.identity_forms import seat_text
-from frontends.verbs import VERBS
-from identities import Identities
 from identities.acts import ADDED
+from tests.suites.desks import Desk, desk
 from tests.suites.nodes import until
-from walytis_core import BlockId, InvalidInputError, JoinError, MemoryHub, Node, NotAllowedError, UnavailableError
+from walytis_core import BlockId, InvalidInputError, JoinError, MemoryHub, NotAllowedError, UnavailableError
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Desk:
-    """A node with its identities, and the verbs on them."""
-
-    node: Node
-    home: Identities
-
-    def steps(self, verb: str, content: bytes = b"", **arguments: Any) -> Iterator[Any]:
-        call = Call(self.node, stays_online=True, content=io.BytesIO(content), identities=self.home)
-        return perform(VERBS, f"id {verb}", call, arguments)
-
-    def one(self, verb: str, content: bytes = b"", **arguments: Any) -> Any:
-        (form,) = self.steps(verb, content, **arguments)
-        return form
-
-    def bytes(self, verb: str, content: bytes, **arguments: Any) -> bytes:
-        return b"".join(base64.b64decode(piece["base64"]) for piece in self.steps(verb, content, **arguments))
-
-
-@contextmanager
-def desk(hub: MemoryHub) -> Iterator[Desk]:
-    with Node.in_memory(hub) as node, Identities(node) as home:
-        yield Desk(node, home)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from frontends import identity_pages
-from frontends.commands import codes, identities, keys, records, seats
+from frontends.commands import codes, groups, identities, keys, records, seats
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\x1b[2J\r\n\u202eevil\u200b[red]not markup[/red]"
 DID = "did:walytis:" + "b" * 59
@@ -20,6 +20,8 @@ SEAT: dict[str, Any] = {
     "seat": "c" * 59, "kind": "device", "holder": "d" * 64, "name": HOSTILE, "state": "live", "keys": "current", "here": False,
 }  # fmt: skip
 RECOVERY = SEAT | {"seat": "0", "kind": "recovery", "holder": "", "name": "", "keys": None}
+MEMBER = SEAT | {"kind": "identity", "holder": DID, "here": True}
+CHAIN = {"name": HOSTILE, "id": "g" * 59, "blocks": 3, "height": 2, "held": True}
 IDENTITY: dict[str, Any] = {
     "name": HOSTILE, "did": DID, "own": True, "public": True, "epoch": 3, "seated": True, "has_keys": True,
     "seats": [RECOVERY, SEAT], "chains": [HOSTILE], "events": 5, "void": 1, "peers": 1, "pending": [], "behind": ["c" * 59],
@@ -57,6 +59,11 @@ PAGES = [
     identity_pages.status_page({"identities": [IDENTITY], "failure": HOSTILE, "running": True}),
     identity_pages.created_page(IDENTITY, CODE),
     identity_pages.preview_page(PREVIEW),
+    identity_pages.identity_page(IDENTITY | {"seats": [RECOVERY, MEMBER]}),
+    identity_pages.chains_page({"name": HOSTILE, "did": DID, "chains": [CHAIN, CHAIN | {"held": False, "name": None}]}),
+    identity_pages.chains_page({"name": HOSTILE, "did": DID, "chains": []}),
+    identity_pages.deletion_page(IDENTITY),
+    identity_pages.deletion_page(IDENTITY | {"own": False}),
 ]
 
 
@@ -122,6 +129,14 @@ def test_what_this_node_is_to_an_identity(change, words):
     assert words in shown(identity_pages.identities_page([IDENTITY | change]))
 
 
+def test_a_code_that_went_into_a_file_is_said_where():
+    page = shown(identity_pages.created_page(IDENTITY | {"name": "a"}, None, "/some/where/code"))
+    assert "recovery code is in /some/where/code" in page.replace("\n", " ")
+    assert "`walytis id add-device a`" in page
+    group = IDENTITY | {"name": "a", "seats": [RECOVERY, MEMBER]}
+    assert "`walytis id add-member a CARD`" in shown(identity_pages.created_page(group, None))
+
+
 def test_an_empty_directory_says_what_to_do():
     assert "`walytis id create NAME`" in shown(identity_pages.identities_page([]))
     nothing: dict[str, Any] = {"identities": [], "failure": None, "running": False}
@@ -134,6 +149,34 @@ def test_status_says_what_lacks():
     assert "`walytis run`" in page
 
 
+def test_a_group_names_its_members_and_their_dids():
+    page = shown(identity_pages.identity_page(IDENTITY | {"seats": [RECOVERY, MEMBER | {"name": "bob"}]}))
+    assert "bob (this device)" in page
+    assert f"bob {DID}" in page
+    assert "members" not in shown(identity_pages.identity_page(IDENTITY | {"name": "alice"})).partition("\n\nseat")[2]
+    removed = [RECOVERY, MEMBER | {"state": "removed"}]
+    assert DID[-8:] not in shown(identity_pages.identity_page(IDENTITY | {"did": "", "seats": removed}))
+
+
+def test_a_chain_that_has_not_come_has_no_name():
+    page = shown(
+        identity_pages.chains_page({"name": "a", "did": DID, "chains": [CHAIN | {"held": False, "name": None}]})
+    )
+    assert "not here yet" in page
+    assert "`walytis id create-chain a NAME`" in shown(
+        identity_pages.chains_page({"name": "a", "did": DID, "chains": []})
+    )
+
+
+def test_a_deletion_says_what_is_lost():
+    alone = shown(identity_pages.deletion_page(IDENTITY | {"name": "a", "seats": [RECOVERY, SEAT | {"here": True}]}))
+    assert "nothing brings them back" in alone.replace("\n", " ")
+    assert "`walytis id leave a`" in alone
+    assert "lost for ever" in alone.replace("\n", " ")
+    assert "lost for ever" not in shown(identity_pages.deletion_page(IDENTITY)).replace("\n", " ")
+    assert "another's" in shown(identity_pages.deletion_page(IDENTITY | {"own": False}))
+
+
 def test_a_preview_says_what_goes_comes_and_stays():
     page = shown(identity_pages.preview_page(PREVIEW | {"name": "alice", "removes": [SEAT | {"name": "phone"}]}), 200)
     assert page.startswith("Removes phone [cccccccc] from alice.\nCounts no more:\n  eeeeeeee")
@@ -142,6 +185,8 @@ def test_a_preview_says_what_goes_comes_and_stays():
     assert "Counts again:" in page
     assert "tablet [ffffffff]" in page
     assert page.endswith("Left: the recovery code\n")
+    recovering = shown(identity_pages.preview_page(PREVIEW | {"recovery": True}), 200)
+    assert recovering.endswith("Left: the recovery code, and this device by a new seat\n")
 
 
 def test_pages_name_commands_only_in_hints():
@@ -157,7 +202,7 @@ def test_pages_name_commands_only_in_hints():
 
 def test_no_command_takes_a_secret_as_an_argument():
     """C47: others on the machine can read the arguments of a program; an invitation is used up by who reads it first."""
-    for module in (identities, seats, records, keys, codes):
+    for module in (identities, groups, seats, records, keys, codes):
         source = Path(module.__file__ or "").read_text(encoding="utf-8")
         assert '"--passphrase"' not in source
         assert '"--code"' not in source

@@ -135,6 +135,24 @@ def test_a_block_is_one_line_of_the_terminals_width():
     assert len(text.rstrip("\n")) <= 80
 
 
+WRITER = {"name": "bob", "did": "did:walytis:" + "b" * 59, "seat": "c" * 59, "state": "live", "counts": True}
+
+
+@pytest.mark.parametrize(
+    ("writer", "line", "page"),
+    [
+        (WRITER, "bob", "bob, seat cccccccc"),
+        (WRITER | {"name": "", "did": None}, str(BLOCK["author"])[-8:], "a device without a name, seat cccccccc"),
+        (WRITER | {"state": "removed", "counts": False}, "bob (does not count)", "seat cccccccc, removed by now"),
+        (None, str(BLOCK["author"])[-8:] + " (no member)", "nobody who is, or was, a member"),
+    ],
+)
+def test_who_wrote_on_a_chain_of_members_is_named(writer, line, page):
+    block = BLOCK | {"writer": writer}
+    assert render.block_line(block, render.Palette()).plain.split(" ", 1)[1].startswith(line + " ")
+    assert page in shown(render.block_details(block, "talk"))
+
+
 def test_an_id_that_is_cut_shows_that_it_is():
     chain = {"name": "notes", "id": "b" * 59, "blocks": 1, "height": 1}
     page = {"chains": [chain], "damaged": []}

@@ -8,7 +8,8 @@ import pytest
 
 from identities import checking
 from identities.acts import SeatId
-from identities.payloads import EVENT, Event, IdentityHolder, encode
+from identities.holders import IdentityHolder
+from identities.payloads import EVENT, Event, encode
 from tests.suites.identity_blocks import FOUNDER, Page
 from tests.unit.identities.test_checking_by_hand import NOTE, PHONE, THIEF, asked
 from walytis_core.cid import BlockId

@@ -160,8 +160,8 @@ def test_wrong_signatures(alice: Identity, wrong: Callable[[Event, Forger, bytes
     """I14 and I03: an event of any kind that its seat did not sign just so is void; what it says does not happen."""
     forger = Forger.of(alice)
     alice.renew()
-    with alice._lock:
-        before, said, seen = conclusions(alice), bodies(alice), alice.actor.heads(alice.folded)
+    with alice._held.home.lock:
+        before, said, seen = conclusions(alice), bodies(alice), alice._held.actor.heads(alice.folded)
         for kind in KINDS:
             event = Event(kind, (1,), seen, said[kind])
             block = made_by(forger, event._replace(proofs=wrong(event, forger, alice.chain.id)))
@@ -175,8 +175,8 @@ def test_the_right_signature(alice: Identity) -> None:
     """I14: the same events are genuine once their seat has signed them; all but what the recovery code alone may say."""
     forger = Forger.of(alice)
     alice.renew()
-    with alice._lock:
-        seen, said = alice.actor.heads(alice.folded), bodies(alice)
+    with alice._held.home.lock:
+        seen, said = alice._held.actor.heads(alice.folded), bodies(alice)
         for kind in KINDS:
             block = made_by(forger, forger.event(kind, said[kind], 1, seen))
             with copy_of(alice, block) as copy:
@@ -187,7 +187,7 @@ def test_the_right_signature(alice: Identity) -> None:
 def test_the_right_signature_on_the_wrong_block(here: Town, alice: Identity, kind: str) -> None:
     """I14 and I37: a signed event counts only in a block by its seat's key; nobody else carries it, not another seat either."""
     phone = with_phone(here, alice)
-    with alice._lock, phone._lock:
+    with alice._held.home.lock, phone._held.home.lock:
         forger, thief = Forger.of(alice), Forger.of(phone, alice.chain)
         event = forger.event(kind, bodies(alice)[kind], 1, thief.last_events())
         before = conclusions(alice)
@@ -260,7 +260,7 @@ def test_replay(here: Town, alice: Identity) -> None:
     until_agreed(alice, phone)
     until(lambda: phone.notes() == alice.notes())
     before = conclusions(alice)
-    with alice._lock, phone._lock:
+    with alice._held.home.lock, phone._held.home.lock:
         for block in [block for block in alice.chain.blocks() if block.type.startswith(PREFIX)]:
             for forger in (Forger.of(alice), Forger.of(phone, alice.chain)):
                 again = forger.block(block.type, block.payload, list(block.ancestors_named))
@@ -292,7 +292,7 @@ def test_nobody_leaves_out_what_they_said(here: Town, alice: Identity) -> None:
 
 def test_what_is_not_there(here: Town, alice: Identity) -> None:
     """I37: what builds on something that is not among its parents, is no event, or is not genuine, is void."""
-    alice.log.admit(OTHER.block.key)
+    alice._held.log.admit(OTHER.block.key)
     alice.add(OTHER.public)
     seat, forger = alice.seats()[-1].id, Forger(alice.chain, OTHER)
     assert isinstance(seat, bytes)
@@ -315,7 +315,7 @@ def test_what_is_not_there(here: Town, alice: Identity) -> None:
 
 def test_an_earlier_life(here: Town, alice: Identity) -> None:
     """I37: who is added again has a new seat; nothing that is dated before it counts for it, nor does the old seat live."""
-    alice.log.admit(OTHER.block.key)
+    alice._held.log.admit(OTHER.block.key)
     forger = Forger(alice.chain, OTHER)
     alice.add(OTHER.public)
     first = alice.seats()[-1].id
@@ -345,13 +345,13 @@ def test_equivocation(here: Town, alice: Identity) -> None:
     seat = seat_of(alice, "phone")
     before = set(alice.folded.pasts.place)
     fork = Forger.of(phone, alice.chain)
-    with alice._lock, phone._lock:
+    with alice._held.home.lock, phone._held.home.lock:
         newest = fork.own()
         assert newest is not None
         for number in (1, 2):
             event = fork.event(NOTED, [epoch_of(alice), b"%d" % number], seat, fork.last_events())
             inject(alice.chain, fork.block(PREFIX + NOTED, encode(event), event.seen, prev=newest))
-    assert phone.device_signer.key in alice.chain.equivocations()
+    assert phone._held.device_signer.key in alice.chain.equivocations()
     assert before <= set(alice.folded.pasts.place)
     assert state_of(alice, "phone") == "live"
     after = fork.say(NOTED, [epoch_of(alice), b"3"], seat)
@@ -366,7 +366,7 @@ def test_one_event_changes_one_seat(here: Town, alice: Identity) -> None:
     """I15: each kind of event changes exactly the seats that it names."""
     devices = [some_device(number) for number in range(10, 14)]
     for device in devices:
-        alice.log.admit(device.block.key)
+        alice._held.log.admit(device.block.key)
         alice.add(device.public)
     seats: list[SeatId] = [info.id for info in alice.seats()]
 
@@ -382,7 +382,7 @@ def test_one_event_changes_one_seat(here: Town, alice: Identity) -> None:
     assert states() == {**expected, one: "live"}
     expected = states()
     forger = Forger(alice.chain, devices[2])
-    forger.say(LEFT, None, three, alice.actor.heads(alice.folded))
+    forger.say(LEFT, None, three, alice._held.actor.heads(alice.folded))
     assert states() == {**expected, three: "left"}
     expected = states()
     alice.renew()
@@ -396,9 +396,9 @@ def test_renewals_are_vouched_for(here: Town, alice: Identity) -> None:
     """I05 and I14: a renewal without the succession signature of an earlier epoch, or with a number out of line, is void."""
     forger = Forger.of(alice)
     alice.renew()
-    with alice._lock:
+    with alice._held.home.lock:
         wraps = Wraps(alice)
-        held = alice.actor.keyring.epoch(alice.epoch.sign_id)
+        held = alice._held.actor.keyring.epoch(alice.epoch.sign_id)
         assert held is not None
         key = held.signing(ED25519)
         good = read_renewal(wraps.body([wraps.to(seat) for seat in wraps.seats]))
@@ -416,7 +416,7 @@ def test_renewals_are_vouched_for(here: Town, alice: Identity) -> None:
             bad.append(odd._replace(succession=key.sign(SUCCESSION, odd.vouched(chain))))
         before = conclusions(alice)
         for renewal in bad:
-            block = made_by(forger, forger.event(RENEWED, renewal.wire, 1, alice.actor.heads(alice.folded)))
+            block = made_by(forger, forger.event(RENEWED, renewal.wire, 1, alice._held.actor.heads(alice.folded)))
             with copy_of(alice, block) as copy:
                 assert is_void(copy, block.id)
                 assert not is_genuine(copy, block.id)
@@ -426,14 +426,14 @@ def test_renewals_are_vouched_for(here: Town, alice: Identity) -> None:
 def test_facts_that_are_none(here: Town, alice: Identity) -> None:
     """I14: an anchor for a seat that is no identity's, or an asking by another's key, is void and stays alone."""
     heads = [bytes(one) for one in alice.folded.pasts.place] or [bytes(alice.chain.id)]
-    with alice._lock:
+    with alice._held.home.lock:
         for seat in (1, 2, bytes(alice.chain.id)):
             forger = Forger(alice.chain, some_device(20 + len(str(seat))))
-            alice.log.admit(forger.device.block.key)
+            alice._held.log.admit(forger.device.block.key)
             made = forger.state(ANCHORED, [seat, sorted(heads)[:1], None])
             assert is_void(alice, made)
         asking = [OTHER.public.wire, "x", b"y"]
         forger = Forger(alice.chain, some_device(30))
-        alice.log.admit(forger.device.block.key)
+        alice._held.log.admit(forger.device.block.key)
         assert is_void(alice, forger.state(ASKED, asking))
     assert alice.status().is_seated

@@ -10,7 +10,8 @@ import pytest
 from identities import checking
 from identities.acts import MAX_JUMP
 from identities.epoch_keys import epoch_keys
-from identities.payloads import ASKING, EVENT, PREFIX, Asking, CouncilKeys, Event, IdentityHolder, encode, removed
+from identities.holders import CouncilKeys, IdentityHolder
+from identities.payloads import ASKING, EVENT, PREFIX, Asking, Event, encode, removed
 from identities.recovery import RecoveryCode
 from identities.suites import ED25519, SigningKey
 from tests.suites.identity_blocks import CODE, FOUNDER, Page, public

@@ -8,8 +8,9 @@ import pytest
 
 from identities.acts import ADDED, NOTED, REMOVED
 from identities.council import Proposal, propose, propose_adding, propose_removal, write
+from identities.holders import CouncilKeys, PublicKey
 from identities.identity import Identity
-from identities.payloads import EVENT, PREFIX, CouncilKeys, Event, PublicKey, encode, removed
+from identities.payloads import EVENT, PREFIX, Event, encode, removed
 from identities.suites import COMPOSITE, ED25519, SigningKey
 from tests.suites.identity_makers import Forger, is_void, some_device
 from tests.suites.identity_nodes import Town, assert_is_fold, assert_same_state, epoch_of, seat_of, town, until_agreed
@@ -47,7 +48,7 @@ def test_a_council_removes_the_founder(here: Town, alice: Identity) -> None:
     phone = here.join(alice, "phone")
     until_agreed(alice, phone)
     evicted = seat_of(alice, "phone")
-    good = phone.actor.heads(phone.folded)
+    good = phone._held.actor.heads(phone.folded)
     alice.remove([evicted])
     until(lambda: not phone.status().is_seated)
     proposal = propose_removal(phone, SEAT, [FOUNDER], cut=good)
@@ -111,7 +112,7 @@ def test_too_few_signatures(alice: Identity) -> None:
 def test_by_force(alice: Identity, proofs: Sequence[tuple[int, int]]) -> None:
     """I14 and I03: on the chain it counts with just as many signatures as are needed, each by the member that it names."""
     forger = Forger.of(alice)
-    event = Event(REMOVED, (SEAT,), alice.actor.heads(alice.folded), removed([FOUNDER], None))
+    event = Event(REMOVED, (SEAT,), alice._held.actor.heads(alice.folded), removed([FOUNDER], None))
     message = event.signed(alice.chain.id)
     hands = tuple([index, KEYS[key].sign(EVENT, message)] for index, key in proofs)
     payload = encode(event._replace(proofs=hands))

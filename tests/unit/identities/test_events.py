@@ -10,25 +10,20 @@ from hypothesis import strategies as st
 
 from identities import acts
 from identities.acts import MAX_SEATS, Council, Device, Nested, Removal
+from identities.holders import Control, CouncilKeys, Genesis, IdentityHolder, PublicKey, read_genesis
 from identities.payloads import (
     MAX_CUTS,
     MAX_HEADS,
     MAX_SEEN,
     PREFIX,
     Asking,
-    Control,
-    CouncilKeys,
     Event,
-    Genesis,
-    IdentityHolder,
-    PublicKey,
     RenewalKeys,
     act_of,
     as_act,
     decode,
     encode,
     read,
-    read_genesis,
     removed,
 )
 from identities.recovery import RecoveryCode

@@ -12,10 +12,12 @@ import pytest
 from identities import Identities
 from identities.acts import ASKED, RENEWED
 from identities.contacts import ContactCard
+from identities.holders import CouncilKeys, PublicKey
 from identities.identity import Identity
 from identities.keyring import Keyring
 from identities.notes import CONTACT
-from identities.payloads import ASKING, Asking, CouncilKeys, PublicKey, decode, read_renewal
+from identities.part import Part
+from identities.payloads import ASKING, Asking, decode, read_renewal
 from identities.suites import ED25519
 from tests.suites.identity_makers import Forger, Wraps, is_void, some_device
 from tests.suites.identity_nodes import (
@@ -70,7 +72,7 @@ def test_a_new_identity(here: Town) -> None:
     house = here.house("laptop")
     alice, code = house.identities.create("alice")
     assert [(info.kind, info.state) for info in alice.seats()] == [("recovery", "live"), ("device", "live")]
-    assert alice.node_keys() == {house.node.key}
+    assert alice._held.node_keys() == {house.node.key}
     assert alice.seat is not None
     assert alice.seat.id == 1
     assert alice.epoch.number == 0
@@ -140,7 +142,7 @@ def test_a_restart_between_joining_and_asking(there: Town, monkeypatch: pytest.M
     alice, _ = there.house("laptop").identities.create("alice", suite=ED25519)
     phone = there.house("phone")
     with monkeypatch.context() as crash:
-        crash.setattr(Identity, "ask", lambda *_: None)
+        crash.setattr(Part, "ask", lambda *_: None)
         _pending = phone.identities.join(str(alice.invite()))
         until(phone.identities.all)
         phone.close()
@@ -184,7 +186,7 @@ def test_joining(here: Town) -> None:
         ("phone", "live"),
         ("tablet", "live"),
     ]
-    assert alice.node_keys() == {house.node.key for house in here.houses.values()}
+    assert alice._held.node_keys() == {house.node.key for house in here.houses.values()}
     for one in (alice, phone, tablet):
         assert one.open(phone.seal(b"x")) == b"x"
         assert alice.verify(b"x", one.sign(b"x")).is_current
@@ -196,7 +198,7 @@ def test_codes_that_open_nothing(here: Town) -> None:
     alice, _ = house.identities.create("alice", suite=ED25519)
     used = alice.invite()
     here.house("phone").identities.join(str(used)).result(WITHIN_S)
-    until(lambda: len(alice.node_keys()) == 2)
+    until(lambda: len(alice._held.node_keys()) == 2)
     revoked = alice.invite()
     alice.chain.revoke(revoked)
     fresh = alice.invite()
@@ -208,10 +210,10 @@ def test_codes_that_open_nothing(here: Town) -> None:
         with pytest.raises(JoinError):
             thief.join(str(code)).result(WITHIN_S)
         assert not thief.all()
-        assert thief.node.keys.get(Keyring.name_for(alice.chain.id)) is None
+        assert thief._home.node.keys.get(Keyring.name_for(alice.chain.id)) is None
     with pytest.raises(InvalidInputError):
         alice.invite(expires=timedelta(seconds=-1))
-    assert len(alice.node_keys()) == 2
+    assert len(alice._held.node_keys()) == 2
 
 
 def test_without_the_secret_of_a_code(here: Town) -> None:
@@ -239,7 +241,7 @@ def test_without_the_secret_of_a_code(here: Town) -> None:
 def _wraps(identity: Identity) -> list[tuple[object, bytes, bytes]]:
     current = epoch_of(identity)
     assert current is not None
-    return list(read_renewal(decode(identity.log.block(current)).body).wraps)
+    return list(read_renewal(decode(identity._held.log.block(current)).body).wraps)
 
 
 def test_a_code_is_for_one_device(here: Town) -> None:
@@ -413,7 +415,7 @@ def test_a_device_with_new_keys_in_its_groups(here: Town) -> None:
     club, _ = here.house("laptop").identities.create("club", controller=alice, suite=ED25519)
     until(lambda: all_have_keys(club))
     alice.rekey()
-    until(lambda: club.log.writer == alice.device_signer.key, 5.0)
+    until(lambda: club._held.log.writer == alice._held.device_signer.key, 5.0)
 
     def renewed() -> bool:
         try:
@@ -430,10 +432,10 @@ def test_closing(here: Town) -> None:
     """I16: no thread is left, who waits for a join is told, and closing twice is fine."""
     laptop, phone = here.house("laptop"), here.house("phone")
     alice, _ = laptop.identities.create("alice", suite=ED25519)
-    with laptop.identities.lock:  # it lets nobody in
+    with laptop.identities._home.lock:  # it lets nobody in
         pending = phone.identities.join(str(alice.invite()))
         until(phone.identities.all)
-        thread = phone.identities._rounds._thread
+        thread = phone.identities._home.rounds._thread
         phone.close()
     with pytest.raises(ClosedError):
         pending.result(WITHIN_S)
@@ -468,6 +470,6 @@ def test_an_invitation_to_the_chain_gives_no_seat(here: Town) -> None:
     assert [info.kind for info in alice.seats()] == ["recovery", "device"]
     assert not pending.done()
     with pytest.raises(NotFoundError):
-        alice.hand(7, [])
+        alice._held.hand(7, [])
     with pytest.raises(InvalidInputError):
         alice.remove([])

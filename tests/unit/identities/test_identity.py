@@ -77,7 +77,7 @@ def apart(*identities: Identity) -> Iterator[None]:
     """Nothing that one of these devices writes reaches another meanwhile."""
     with ExitStack() as held:
         for one in identities:  # first the locks that their own work takes first
-            held.enter_context(one._lock)
+            held.enter_context(one._held.home.lock)
         for one in identities:
             held.enter_context(one.chain.engine.exclusive())
         yield
@@ -85,7 +85,7 @@ def apart(*identities: Identity) -> Iterator[None]:
 
 def known_epochs(identity: Identity) -> list[Epoch]:
     """The epochs that a device has the keys of."""
-    return [one for one in identity.folded.epochs.all.values() if identity.actor.keyring.has_epoch(one.sign_id)]
+    return [one for one in identity.folded.epochs.all.values() if identity._held.actor.keyring.has_epoch(one.sign_id)]
 
 
 # --- who it is -------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_overlap(here: Town) -> None:
     alice = house.identities.create("alice", suite=ED25519)[0]
     known = here.outsider(alice, "bob", house)
     records = [alice.sign(b"x")]
-    known.work(0.0)
+    known._held.work(0.0)
     alice.renew()
     until(lambda: known.folded.epochs.current is not None and known.epoch.number == 1)
     for one, home in ((alice, house), (known, here.house("bob"))):
@@ -175,7 +175,7 @@ def test_overlap(here: Town) -> None:
 def test_no_overlap_after_a_removal(here: Town, alice: Identity, phone: Identity) -> None:
     """I08 and I20: what the removed device still signs with the epoch before is refused at once."""
     known = here.outsider(alice, "bob", here.house("laptop"))
-    known.work(0.0)
+    known._held.work(0.0)
     late = phone.sign(b"x")
     alice.remove([seat_of(alice, "phone")])
     assert refusal(alice.verify, b"x", late) is Reason.UNKNOWN_KEY
@@ -190,7 +190,7 @@ def test_a_record_on_chain(here: Town, alice: Identity) -> None:
     record = alice.sign(message)
     block = chain.append(message + record)
     assert len(block.encoded) <= 1000
-    control = alice.control(alice.epoch)
+    control = alice._held.control(alice.epoch)
     assert control.sign.public not in record
     assert control.sign.id in record
 
@@ -201,10 +201,10 @@ def test_migration_to_other_suites(here: Town, alice: Identity, phone: Identity)
     for suite in (COMPOSITE, ED25519, COMPOSITE):
         kept.append((alice.seal(b"kept"), alice.sign(b"kept"), alice.epoch))
         epoch = alice.renew(suite=suite)
-        assert alice.control(epoch).sign.suite == suite
+        assert alice._held.control(epoch).sign.suite == suite
         until_agreed(alice, phone)
         phone.renew()  # whoever is next goes on with the suite
-        assert phone.control(phone.epoch).sign.suite == suite
+        assert phone._held.control(phone.epoch).sign.suite == suite
         until_agreed(alice, phone)
     alice.rekey(suite=ED25519)
     until_agreed(alice, phone)
@@ -292,7 +292,7 @@ def test_an_old_key_says_nothing_more(here: Town, alice: Identity, phone: Identi
     seat = seat_of(alice, "phone")
     phone.rekey()
     until_agreed(alice, phone)
-    late = old.say(ADDED, some_device(3).public.wire, seat, alice.actor.heads(alice.folded))
+    late = old.say(ADDED, some_device(3).public.wire, seat, alice._held.actor.heads(alice.folded))
     assert is_void(alice, late)
     assert late not in alice.folded.authority.seats
 
@@ -310,7 +310,7 @@ def test_one_who_joins_cannot_look_back(here: Town, alice: Identity) -> None:
     until_agreed(alice, phone)
     assert refusal(phone.open, sealed) is Reason.UNKNOWN_KEY
     alice.grant(seat_of(alice, "phone"), epochs=[first.number])
-    until(lambda: phone.actor.keyring.has_epoch(first.sign_id))
+    until(lambda: phone._held.actor.keyring.has_epoch(first.sign_id))
     assert phone.open(sealed) == b"before"
 
 
@@ -320,14 +320,14 @@ def test_a_grant_is_for_one(here: Town, alice: Identity, phone: Identity) -> Non
     until_agreed(alice, phone, tablet)
     first = alice.folded.epochs.all[bytes(alice.chain.id)]
     alice.grant(seat_of(alice, "phone"))
-    until(lambda: phone.actor.keyring.has_epoch(first.sign_id))
+    until(lambda: phone._held.actor.keyring.has_epoch(first.sign_id))
     until_agreed(alice, phone, tablet)
-    assert not tablet.actor.keyring.has_epoch(first.sign_id)
+    assert not tablet._held.actor.keyring.has_epoch(first.sign_id)
     false = Handed(bytes(alice.chain.id), first.sign_id, epoch_keys(bytes(32)))
-    phone.hand(seat_of(alice, "tablet"), [false])
+    phone._held.hand(seat_of(alice, "tablet"), [false])
     phone.grant(seat_of(alice, "tablet"), epochs=[1])
     until(lambda: 1 in {epoch.number for epoch in known_epochs(tablet)})
-    assert not tablet.actor.keyring.has_epoch(first.sign_id)
+    assert not tablet._held.actor.keyring.has_epoch(first.sign_id)
 
 
 def test_removal(here: Town, alice: Identity, phone: Identity) -> None:
@@ -344,7 +344,7 @@ def test_removal(here: Town, alice: Identity, phone: Identity) -> None:
         with pytest.raises(NotAllowedError):
             attempt()
     assert state_of(alice, "phone") == "removed"
-    assert here.house("phone").node.key not in alice.node_keys()
+    assert here.house("phone").node.key not in alice._held.node_keys()
 
 
 @pytest.mark.parametrize("kind", [ADDED, REMOVED, RENEWED, REKEYED, LEFT, NOTED, JOINED])
@@ -394,7 +394,7 @@ def test_a_junior_by_force(alice: Identity, phone: Identity) -> None:
     until_agreed(alice, phone)
     added = alice.seats()[-1].id
     forger = Forger.of(phone, alice.chain)
-    forger.say(REMOVED, removed([1, added], None), seat_of(alice, "phone"), alice.actor.heads(alice.folded))
+    forger.say(REMOVED, removed([1, added], None), seat_of(alice, "phone"), alice._held.actor.heads(alice.folded))
     states = {info.id: info.state for info in alice.seats()}
     assert (states[1], states[added]) == ("live", "removed")
 
@@ -409,7 +409,7 @@ def test_leaving(here: Town, alice: Identity, phone: Identity) -> None:
     until(lambda: epoch_of(phone) == epoch_of(alice))
     assert refusal(phone.open, alice.seal(b"x")) is Reason.UNKNOWN_KEY
     forger = Forger.of(phone, alice.chain)
-    late = forger.say(NOTED, [alice.epoch.id, b"x"], seat_of(alice, "phone"), alice.actor.heads(alice.folded))
+    late = forger.say(NOTED, [alice.epoch.id, b"x"], seat_of(alice, "phone"), alice._held.actor.heads(alice.folded))
     assert is_void(alice, late)
 
 
@@ -436,7 +436,7 @@ def test_a_thief_renews_a_device_key(here: Town, alice: Identity, phone: Identit
     thief = Forger.of(phone, alice.chain)
     stolen, coming = seat_of(alice, "phone"), some_device(9)
     thief.admit(coming.block.key)
-    new = thief.say(REKEYED, coming.public.wire, stolen, alice.actor.heads(alice.folded))
+    new = thief.say(REKEYED, coming.public.wire, stolen, alice._held.actor.heads(alice.folded))
     assert state_of(alice, "phone") == "renewed"
     until(lambda: not phone.status().is_seated)
     with pytest.raises(NotAllowedError):
@@ -455,9 +455,9 @@ def test_a_thief_renews_a_device_key(here: Town, alice: Identity, phone: Identit
 
 def test_nothing_is_sent_under_an_epoch_that_misses_a_member(alice: Identity, phone: Identity) -> None:
     """I36: while no epoch is wrapped to just the live seats, nothing is signed, noted or sealed."""
-    with alice._lock, phone._lock:  # nobody renews
-        alice.log.admit(some_device(1).block.key)
-        alice.actor.act(ADDED, some_device(1).public.wire)
+    with alice._held.home.lock, phone._held.home.lock:  # nobody renews
+        alice._held.log.admit(some_device(1).block.key)
+        alice._held.actor.act(ADDED, some_device(1).public.wire)
         assert alice.folded.epochs.current is None
         for attempt in (
             lambda: alice.sign(b"x"),
@@ -474,14 +474,14 @@ def test_nothing_is_sent_under_an_epoch_that_misses_a_member(alice: Identity, ph
 def test_a_list_that_is_not_that_of_the_seats(alice: Identity, phone: Identity) -> None:
     """I36: an epoch that leaves somebody out, or wraps to one too many, is not used; somebody else renews."""
     tablet = some_device(1)
-    alice.log.admit(tablet.block.key)
+    alice._held.log.admit(tablet.block.key)
     alice.add(tablet.public)
     until_agreed(alice, phone)
     epoch = alice.epoch
     wraps = Wraps(phone)
     left_out = [wraps.to(seat) for seat in wraps.seats if seat != 1]
     forged = Forger.of(phone, alice.chain).say(
-        RENEWED, wraps.body(left_out), seat_of(alice, "phone"), alice.actor.heads(alice.folded)
+        RENEWED, wraps.body(left_out), seat_of(alice, "phone"), alice._held.actor.heads(alice.folded)
     )
     assert forged in alice.folded.epochs.all
     assert alice.folded.epochs.why_unusable(alice.folded.epochs.all[forged]) is not None

@@ -6,8 +6,9 @@ import os
 
 from identities import COMPOSITE, ED25519
 from identities.acts import ADDED, ASKED, JOINED, REKEYED, REMOVED, RENEWED
+from identities.holders import CouncilKeys, PublicKey
 from identities.keyring import DeviceSecrets
-from identities.payloads import PREFIX, CouncilKeys, PublicKey, act_of, decode, read_asking
+from identities.payloads import PREFIX, act_of, decode, read_asking
 from identities.state import judged_act, judged_name
 from identities.suites import SigningKey
 from tests.suites.identity_nodes import seat_of, town, until_seated

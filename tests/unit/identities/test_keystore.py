@@ -117,7 +117,12 @@ def test_a_damaged_file_is_not_replaced(tmp_path: Path) -> None:
     with opened(tmp_path) as keys:
         keys.put("node", secret(1))
     whole = (tmp_path / SEALED).read_bytes()
-    for bad in (b"", whole[:-1], whole[:40] + b"?" + whole[41:], bytes(keystore_file.MAX_FILE_BYTES + 10)):
+    for bad in (
+        b"",
+        whole[:-1],
+        whole[:40] + bytes((whole[40] ^ 1,)) + whole[41:],
+        bytes(keystore_file.MAX_FILE_BYTES + 10),
+    ):
         (tmp_path / SEALED).write_bytes(bad)
         with pytest.raises(StorageError):
             Keystore(tmp_path, PASSPHRASE)

@@ -31,14 +31,14 @@ def alice(here: Town) -> Identity:
 
 def test_who_may_write(here: Town, alice: Identity) -> None:
     """I14: whoever is listed, and whoever an admission lists, also one by another device; nobody else."""
-    log, device = alice.log, some_device(3)
+    log, device = alice._held.log, some_device(3)
     assert log.is_writer(log.writer)
     assert not log.is_writer(device.block.key)
     log.admit(device.block.key)
     assert log.is_writer(device.block.key)
     phone = here.join(alice, "phone")
     until_seated(alice, "phone")
-    phone.log.admit(fresh_signer(1).key)
+    phone._held.log.admit(fresh_signer(1).key)
     until(lambda: log.is_writer(fresh_signer(1).key), what="an admission by another device")
     assert not log.is_writer(fresh_signer(2).key)
     admissions = len(list(alice.chain.blocks(type=ADMIT)))
@@ -50,35 +50,35 @@ def test_blocks(here: Town, alice: Identity) -> None:
     """I34: blocks of the chain, the first one too, and of other identities' chains where these are held."""
     alice.note("app", b"one")
     act = next(act for act in alice.folded.pasts.acts if act.kind == NOTED)
-    assert alice.log.block(act.id).type == PREFIX + "noted"
-    assert alice.log.block(alice.chain.id).chain is None
+    assert alice._held.log.block(act.id).type == PREFIX + "noted"
+    assert alice._held.log.block(alice.chain.id).chain is None
     with pytest.raises(NotFoundError):
-        alice.log.block(BlockId.of(b"nowhere"))
+        alice._held.log.block(BlockId.of(b"nowhere"))
     bob = here.house("laptop").identities.create("bob", suite=ED25519)[0]
-    found = bob.log.block_of(bytes(alice.chain.id), act.id)
+    found = bob._held.log.block_of(bytes(alice.chain.id), act.id)
     assert found is not None
     assert found.id == act.id
-    first = bob.log.block_of(bytes(alice.chain.id), bytes(alice.chain.id))
+    first = bob._held.log.block_of(bytes(alice.chain.id), bytes(alice.chain.id))
     assert first is not None
     assert first.encoded == alice.chain.genesis
-    assert bob.log.block_of(bytes(alice.chain.id), BlockId.of(b"nowhere")) is None
-    assert bob.log.block_of(BlockId.of(b"no chain"), act.id) is None
+    assert bob._held.log.block_of(bytes(alice.chain.id), BlockId.of(b"nowhere")) is None
+    assert bob._held.log.block_of(BlockId.of(b"no chain"), act.id) is None
 
 
 def test_objects(here: Town, alice: Identity) -> None:
     """I18: what is kept for the members is fetched by members from each other, and forgotten when it is told."""
     phone = here.join(alice, "phone")
     until_seated(alice, "phone")
-    cid = alice.log.keep(b"for members")
-    assert phone.log.kept(cid) is None
-    phone.log.want(cid)
-    until(lambda: phone.log.kept(cid) == b"for members")
-    phone.log.want(cid)
+    cid = alice._held.log.keep(b"for members")
+    assert phone._held.log.kept(cid) is None
+    phone._held.log.want(cid)
+    until(lambda: phone._held.log.kept(cid) == b"for members")
+    phone._held.log.want(cid)
     nowhere = Cid.of(b"nobody has this", RAW_PREFIX)
-    phone.log.want(nowhere)
-    phone.log.forget([cid, nowhere])
-    assert phone.log.kept(cid) is None
+    phone._held.log.want(nowhere)
+    phone._held.log.forget([cid, nowhere])
+    assert phone._held.log.kept(cid) is None
     stranger = here.outsider(alice, "stranger", here.house("laptop"))
-    stranger.log.want(cid)
+    stranger._held.log.want(cid)
     until(stranger.chain.peers)
-    assert stranger.log.kept(cid) is None
+    assert stranger._held.log.kept(cid) is None

@@ -8,19 +8,10 @@ from typing import Any
 
 import pytest
 
-from identities import payloads
+from identities import holders, payloads
 from identities.acts import MAX_DEPTH, MAX_SEATS
-from identities.payloads import (
-    PREFIX,
-    Event,
-    PublicKey,
-    as_act,
-    decode,
-    encode,
-    read_asking,
-    read_genesis,
-    read_renewal,
-)
+from identities.holders import PublicKey, read_genesis
+from identities.payloads import PREFIX, Event, as_act, decode, encode, read_asking, read_renewal
 from identities.suites import ED25519, SigningKey
 from tests.suites.identity_blocks import FOUNDER, Page
 from tests.suites.identity_makers import some_device
@@ -79,8 +70,8 @@ def test_how_an_event_is_written() -> None:
     assert not takes("noted", NOTE, path=(), proofs=())
     assert not takes("noted", NOTE, path=())
     assert not takes("noted", NOTE, proofs=())
-    assert takes("noted", NOTE, proofs=[[0, b"x"]] * payloads.MAX_COUNCIL)
-    assert not takes("noted", NOTE, proofs=[[0, b"x"]] * (payloads.MAX_COUNCIL + 1))
+    assert takes("noted", NOTE, proofs=[[0, b"x"]] * holders.MAX_COUNCIL)
+    assert not takes("noted", NOTE, proofs=[[0, b"x"]] * (holders.MAX_COUNCIL + 1))
     assert takes("anchored", [1, [ID], None], path=(), proofs=())
     assert not takes("anchored", [1, [ID], None])
     assert not takes("anything", NOTE)
@@ -156,11 +147,11 @@ def test_who_may_hold_a_seat() -> None:
         (5, SEAL[:-1]),
     ):
         assert not takes("added", [*DEVICE[:at], value, *DEVICE[at + 1 :]]), at
-    assert takes("added", [2, bytes(payloads.MAX_GENESIS_BYTES)])
-    assert not takes("added", [2, bytes(payloads.MAX_GENESIS_BYTES + 1)])
+    assert takes("added", [2, bytes(holders.MAX_GENESIS_BYTES)])
+    assert not takes("added", [2, bytes(holders.MAX_GENESIS_BYTES + 1)])
     assert takes("added", [3, 2, KEYS[:3]])
-    assert takes("added", [3, 1, KEYS[: payloads.MAX_COUNCIL]])
-    for needed, members in ((0, 3), (4, 3), (-1, 3), (True, 3), (1, payloads.MAX_COUNCIL + 1), (0, 0)):
+    assert takes("added", [3, 1, KEYS[: holders.MAX_COUNCIL]])
+    for needed, members in ((0, 3), (4, 3), (-1, 3), (True, 3), (1, holders.MAX_COUNCIL + 1), (0, 0)):
         assert not takes("added", [3, needed, KEYS[:members]]), (needed, members)
     assert not takes("added", [3, 1, [KEYS[0], KEYS[0]]])
     assert takes("rekeyed", DEVICE)
@@ -221,10 +212,10 @@ def test_what_asks_for_a_seat() -> None:
 
 def test_a_genesis_lists_few() -> None:
     """I02, I16: up to eight holders, at least one."""
-    most = PAGE.genesis._replace(holders=(FOUNDER.public,) * payloads.MAX_LISTED)
+    most = PAGE.genesis._replace(holders=(FOUNDER.public,) * holders.MAX_LISTED)
     assert read_genesis(most.data) == most
     for wrong in (
-        most._replace(holders=(FOUNDER.public,) * (payloads.MAX_LISTED + 1)), most._replace(holders=()),
+        most._replace(holders=(FOUNDER.public,) * (holders.MAX_LISTED + 1)), most._replace(holders=()),
         most._replace(recovery_hash=bytes(31)), most._replace(recovery_block_key=bytes(34)),
         most._replace(control=most.control._replace(sign=PublicKey(ED25519, bytes(31)))),
     ):  # fmt: skip

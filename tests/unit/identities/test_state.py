@@ -172,7 +172,7 @@ def test_limits_of_anchors(here: Town, monkeypatch: pytest.MonkeyPatch, case: st
     }[case]
     last = outer.folded.pasts.acts[-1].id
     monkeypatch.setattr(checking, name, limit)
-    forger = Forger(outer.chain, outer.actor.secrets)  # type: ignore[arg-type]
+    forger = Forger(outer.chain, outer._held.actor.secrets)  # type: ignore[arg-type]
     id = BlockId(forger.state(ANCHORED, [1, [head], None], [last]))
     assert isinstance(outer.chain.standing(id), expected)
     read = Counting(monkeypatch)
@@ -190,7 +190,7 @@ def under(head: bytes, group: Identity, person: Identity) -> int:
         chain, id = todo.pop()
         if id not in found:
             found.add(id)
-            block = chain.log.block(id)
+            block = chain._held.log.block(id)
             todo += [(chain, parent) for parent in (decode(block).seen if block.type.startswith(PREFIX) else ())]
             if block.type == PREFIX + ANCHORED:
                 todo += [(person, one) for one in decode(block).body[1]]
@@ -227,7 +227,7 @@ class Counting:
 def test_an_anchor_goes_on_from_another(here: Town, case: str) -> None:
     """I34: only from one for the same seat that it builds on; of a seat that is no identity's it says nothing."""
     _, _, outer = made(here)
-    forger = Forger(outer.chain, outer.actor.secrets)  # type: ignore[arg-type]
+    forger = Forger(outer.chain, outer._held.actor.secrets)  # type: ignore[arg-type]
     anchors = [act for act in outer.folded.pasts.acts if act.kind == ANCHORED]
     heads, base = list(anchors[-1].body.heads), anchors[0].id
     last, renewed = outer.folded.pasts.acts[-1].id, outer.folded.epochs.newest.id

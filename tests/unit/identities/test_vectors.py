@@ -23,8 +23,9 @@ from identities import Identities, KnownIdentity
 from identities.acts import RENEWED, Device
 from identities.bundles import Handed, Told, open_bundle
 from identities.epoch_keys import epoch_keys
-from identities.notes import open_note, seal_note
-from identities.payloads import EVENT, PREFIX, Genesis, PublicKey, decode, read_genesis, read_holder, read_renewal
+from identities.holders import Genesis, PublicKey, read_genesis, read_holder
+from identities.notes import name_note, open_note, read_name, seal_note
+from identities.payloads import EVENT, PREFIX, decode, read_renewal
 from identities.recovery import RecoveryCode
 from identities.renewal import order
 from identities.state import tag_of
@@ -280,6 +281,13 @@ def test_the_wrap_of_another_identity_goes_to_its_epoch() -> None:
     control = genesis_fields(blocks.decode(bytes.fromhex(VECTORS["nested"]["block"])))[4]
     key = SealingKey.from_seed(bytes.fromhex(VECTORS["wraps"][-1]["seal_seed"]))
     assert (VECTORS["wraps"][-1]["of"], key.public) == ("their epoch", control[2])
+
+
+def test_the_name_of_a_chain() -> None:
+    vector = VECTORS["name"]
+    chain, data = bytes.fromhex(vector["chain"]), bytes.fromhex(vector["data"])
+    assert cbor.encode([chain, vector["name"]]) == data == name_note(chain, vector["name"])
+    assert read_name(data) == (chain, vector["name"])
 
 
 def test_the_note() -> None:

@@ -102,7 +102,7 @@ def lacking(identity: Identity) -> list[int]:
     epochs = identity.folded.epochs.all.values()
     seat = identity.seat
     assert seat is not None
-    held = identity.actor.keyring
+    held = identity._held.actor.keyring
     return [one.number for one in epochs if seat.id in one.wraps and not held.has_epoch(one.sign_id)]
 
 
@@ -111,8 +111,8 @@ def wraps_held(identity: Identity) -> bool:
     current = epoch_of(identity)
     if current is None:
         return False
-    body = read_renewal(decode(identity.log.block(current)).body)
-    return all(identity.log.kept(cid) is not None for _, _, cid in body.wraps)
+    body = read_renewal(decode(identity._held.log.block(current)).body)
+    return all(identity._held.log.kept(cid) is not None for _, _, cid in body.wraps)
 
 
 def test_two_come_back_together(there: Town) -> None:
@@ -135,13 +135,13 @@ def test_two_come_back_together(there: Town) -> None:
 def test_a_device_that_acknowledges_nothing(here: Town) -> None:
     """I10 and I33: one that never writes a word holds nobody up: the others renew, and all of it opens for it."""
     alice, phone, tablet = three(here)
-    phone._worker.run = idle  # type: ignore[method-assign]
+    phone._held.worker.run = idle  # type: ignore[method-assign]
     for _ in range(3):
         alice.renew()
         until_agreed(alice, tablet)
     assert alice.epoch.number == tablet.epoch.number
     assert [info.name for info in alice.status().behind].count("phone") == 1
-    del phone._worker.run
+    del phone._held.worker.run
     here.house("phone").wake()
     until_agreed(alice, phone, tablet)
     until(lambda: not lacking(phone))
@@ -172,7 +172,7 @@ def test_a_wrap_that_does_not_open(here: Town, cheat: Callable[[Wraps, bytes], t
     alice, phone, tablet = three(here)
     seat = seat_of(alice, "phone")
     wraps = Wraps(tablet)
-    with tablet._lock:
+    with tablet._held.home.lock:
         made = [cheat(wraps, seat) if one == seat else wraps.to(one) for one in wraps.seats]
         bad = wraps.write(made)  # type: ignore[arg-type]
     until(lambda: epoch_of(alice) not in (None, bad) and bad in alice.folded.epochs.all)
@@ -192,13 +192,13 @@ def test_wraps_that_nobody_serves(here: Town) -> None:
     """I38: patience ends; it is said once, and another renews."""
     alice, phone, tablet = three(here)
     wraps = Wraps(tablet)
-    with tablet._lock:
+    with tablet._held.home.lock:
         bad = wraps.write([wraps.to(seat, lost=seat != seat_of(alice, "tablet")) for seat in wraps.seats])
     until(lambda: epoch_of(alice) == epoch_of(phone) == bad)
     here.house("laptop").wake()
     here.house("phone").wake()
     assert not complaints(alice)
-    until(lambda: phone._worker._wanted_since and alice._worker._wanted_since)
+    until(lambda: phone._held.worker._wanted_since and alice._held.worker._wanted_since)
     here.house("phone").jump(PATIENCE_S + 1)
     until(lambda: epoch_of(alice) not in (None, bad))
     until_agreed(alice, phone, tablet)
@@ -211,13 +211,13 @@ def test_who_always_complains_is_not_heard(here: Town) -> None:
     """I38: a device that says of each epoch that it cannot open it does not keep the others renewing for ever."""
     alice, phone, tablet = three(here)
     seat, forger = seat_of(alice, "phone"), Forger.of(phone)
-    phone._worker.run = idle  # type: ignore[method-assign]
+    phone._held.worker.run = idle  # type: ignore[method-assign]
     start = alice.epoch.number
     for _ in range(8):
         current = epoch_of(phone)
         assert current is not None
         before = len(complaints(alice))
-        forger.say(UNOPENED, current, seat, phone.actor.heads(phone.folded))
+        forger.say(UNOPENED, current, seat, phone._held.actor.heads(phone.folded))
         until(lambda before=before: len(complaints(alice)) > before)  # type: ignore[misc]
         here.houses["laptop"].clock.offset_s += 5
         try:
@@ -243,7 +243,7 @@ def test_names_of_what_is_no_object(here: Town, cid: bytes, by: str) -> None:
     alice, phone, tablet = three(here)
     seat, forger, wraps = seat_of(alice, "phone"), Forger.of(phone, alice.chain), Wraps(phone)
     made = [(one, key, cid) for one, key in wraps.seats.items()]
-    phone._worker.run = idle  # type: ignore[method-assign]
+    phone._held.worker.run = idle  # type: ignore[method-assign]
     if by == "a removed one":
         alice.remove([seat])
     forger.say(RENEWED, wraps.body(made), seat, [wraps.newest])
@@ -269,7 +269,7 @@ def test_what_a_newer_version_says(here: Town, unknown: tuple[str, object]) -> N
     alice, phone, tablet = three(here)
     kind, body = unknown
     seat, forger = seat_of(alice, "phone"), Forger.of(phone, alice.chain)
-    event = forger.event(kind, body, seat, alice.actor.heads(alice.folded))
+    event = forger.event(kind, body, seat, alice._held.actor.heads(alice.folded))
     late = forger.put(forger.block(PREFIX + kind, encode(event), event.seen))
     assert is_void(alice, late.id)
     alice.renew()
@@ -284,7 +284,7 @@ def test_many_heads(here: Town) -> None:
     """I14 and I33: somebody has seventy keys write beside each other: honest events still name what they need."""
     alice, phone, tablet = three(here)
     forger = Forger.of(phone, alice.chain)
-    with phone._lock:
+    with phone._held.home.lock:
         puppets = [some_device(number) for number in range(1, 71)]
         for puppet in puppets:
             forger.admit(puppet.block.key)
@@ -338,7 +338,7 @@ def test_a_clock_that_is_off_by_years(here: Town, years: int) -> None:
     house.wake()
     assert alice.epoch.number == number + 1
     house.jump(-years * 365 * DAY_S)  # it is set right
-    until(lambda: house.identities._rounds._is_due() is False)
+    until(lambda: house.identities._home.rounds._is_due() is False)
     assert phone.sign(b"x")
     alice.remove([seat_of(alice, "phone")])
     assert alice.status().has_keys
@@ -349,20 +349,20 @@ def test_a_device_without_keys_is_quiet(here: Town) -> None:
     """I36: one that would renew and cannot does not spin."""
     alice, phone, tablet = three(here)
     runs = []
-    run = phone._worker.run
+    run = phone._held.worker.run
 
     def counted(now_s: float) -> float:
         runs.append(now_s)
         return run(now_s)
 
-    with alice._lock, tablet._lock:  # they do not renew
-        with phone._lock:
-            phone.actor.keyring._epochs.clear()
-            phone.actor.keyring.add_epochs = lambda *_keys: None  # type: ignore[method-assign]
-            phone._worker.run = counted  # type: ignore[method-assign]
-        alice.log.admit(some_device(1).block.key)
-        alice.actor.act(ADDED, some_device(1).public.wire)
+    with alice._held.home.lock, tablet._held.home.lock:  # they do not renew
+        with phone._held.home.lock:
+            phone._held.actor.keyring._epochs.clear()
+            phone._held.actor.keyring.add_epochs = lambda *_keys: None  # type: ignore[method-assign]
+            phone._held.worker.run = counted  # type: ignore[method-assign]
+        alice._held.log.admit(some_device(1).block.key)
+        alice._held.actor.act(ADDED, some_device(1).public.wire)
         until(lambda: epoch_of(phone) is None)
         until(lambda: runs and runs[-1] - runs[0] > 2.0)
         assert len(runs) < 30
-    phone.actor.keyring.__dict__.pop("add_epochs")
+    phone._held.actor.keyring.__dict__.pop("add_epochs")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutability import ANYONE, EDITED, Change, Documents, Mutable, Version
-from mutability.documents import MAX_DOCUMENT_BYTES, merge_fields
+from mutability.documents import MAX_DOCUMENT_BYTES, MAX_NESTING, merge_fields
 from mutability.payloads import encode
 from tests.suites.nodes import WITHIN_S
 from walytis_core import BlockId, Ed25519Signer, Node, UnavailableError
@@ -199,6 +199,12 @@ def test_they_come_back_as_they_were(documents):
     assert len(list(documents.objects.objects(topic="t"))) == 11
 
 
+def test_documents_nest_as_deep_as_it_says(documents):
+    """M01: to the same depth on every version of Python, whatever stands inside."""
+    for deepest in (deep_list(MAX_NESTING - 1), json.loads("[" * MAX_NESTING + "1" + "]" * MAX_NESTING)):
+        assert documents.get(documents.create(deepest)) == deepest
+
+
 def deep_list(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
@@ -207,7 +213,7 @@ def deep_list(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("document", [
-    float("nan"), float("inf"), [float("-inf")], {"a": b"bytes"}, object(), {1, 2}, 1j, deep_list(100_000), 10**5000,
+    float("nan"), float("inf"), [float("-inf")], {"a": b"bytes"}, object(), {1, 2}, 1j, deep_list(100_000), deep_list(256), 10**5000,
 ], ids=lambda one: type(one).__name__)  # fmt: skip
 def test_what_is_no_json(documents, document):
     """M01: refused, typed, and nothing is written."""
@@ -222,6 +228,7 @@ def test_what_is_no_json(documents, document):
 
 NO_JSON = [
     b"", b"{", b"\xff\xfe\xff", b"NaN", b'{"a": NaN}', b"[Infinity]", b"-Infinity", b'{"a": 1e999}', b"[-1e400]", b"[" * 30_000,
+    b"[" * 257 + b"]" * 257,
     b'{"a":' * 5000 + b"1" + b"}" * 5000, b"1" * 5000, b'{"a": 1} x', b"'a'", b"\x00",
 ]  # fmt: skip
 

@@ -32,7 +32,7 @@ def version(change: Change, height: int = 5, body: bytes | Content = b"") -> Blo
 
 def fold(blocks: Sequence[Block]) -> State:
     """The state, with each stage as it is read back from the disk."""
-    state: State = [{}, False]
+    state: State = {}
     for block in blocks:
         state = cast(State, cbor.unpack(cbor.encode(step(state, block))))
     return state
@@ -90,7 +90,7 @@ def test_the_height_goes_before_the_id():
     )
     lower = version(Change(EDITED, "a/b", made.id, (made.id,)), 8)
     assert [head.id for head in heads_of(fold([made, lower, low, high]))] == [high.id, low.id, lower.id]
-    assert heads_of([{}, False]) == []
+    assert heads_of({}) == []
 
 
 def test_which_object_a_block_touches():

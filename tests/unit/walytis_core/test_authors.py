@@ -6,10 +6,10 @@ import pytest
 
 from tests.suites.making import ALICE, BOB, CAROL, World, some_id
 from walytis_core.authors import OwnAuthor, author_key_name, first_values
-from walytis_core.errors import LockedError, UnavailableError
+from walytis_core.errors import LockedError, NotAllowedError, UnavailableError
 from walytis_core.events import Arrived, Forked, Synced
 from walytis_core.keys import MemoryKeys
-from walytis_core.signer import Signer
+from walytis_core.signer import Reluctant, Signer
 from walytis_core.store.memory import MemoryChain
 from walytis_core.store.port import Commit
 
@@ -232,3 +232,29 @@ def test_one_peer_is_enough_when_no_other_answers():
     assert not author.is_unsure
     author.require_sure()
     assert not bench.open().is_unsure
+
+
+class Moody(Reluctant):
+    """Signs while it is told that it may."""
+
+    def __init__(self, signer: Signer) -> None:
+        self.key, self.may_sign, self._signer = signer.key, True, signer
+
+    def require_ready(self) -> None:
+        if not self.may_sign:
+            raise NotAllowedError("not now")
+
+    def sign(self, message: bytes) -> bytes:
+        return self._signer.sign(message)
+
+
+def test_a_reluctant_signer_is_asked_first():
+    """C27: before any block is made, and each time anew."""
+    moody = Moody(ALICE)
+    author = Bench(given=moody).open()
+    author.require_sure()
+    moody.may_sign = False
+    with pytest.raises(NotAllowedError):
+        author.require_sure()
+    moody.may_sign = True
+    author.require_sure()

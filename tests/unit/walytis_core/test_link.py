@@ -71,10 +71,10 @@ def test_a_live_link_is_pushed_to():
     first, second = WORLD.chain(ALICE, 2)
     store = store_of()
     link = Link("x")
-    assert link.push([first], Why.NEWS, store) == []
+    assert link.push([first], Why.NEWS, store, 0.0) == []
     link.go_live(frontier_of(store))
-    assert link.push([first], Why.NEWS, store) == [Blocks(Why.NEWS, (first.encoded,))]
-    assert link.push([first, second], Why.NEWS, store) == [Blocks(Why.NEWS, (second.encoded,))]
+    assert link.push([first], Why.NEWS, store, 0.0) == [Blocks(Why.NEWS, (first.encoded,))]
+    assert link.push([first, second], Why.NEWS, store, 0.0) == [Blocks(Why.NEWS, (second.encoded,))]
     link.has(BOB.key, 7)
     link.has(BOB.key, 3)
     assert link.theirs[BOB.key] == 7
@@ -211,11 +211,102 @@ def test_what_was_sent_is_stored_once_it_is_confirmed():
     blocks = WORLD.chain(ALICE, 3)
     store = store_of(*blocks)
     link = Link("x", is_live=True)
-    link.push(blocks[:1], Why.NEWS_HERE, store)
+    link.push(blocks[:1], Why.NEWS_HERE, store, 0.0)
     assert [link.has_stored(block) for block in blocks] == [False, False, False]
-    link.confirmed(1)
-    link.push(blocks[1:2], Why.NEWS_HERE, store)
+    link.confirmed(1, 1.0)
+    link.push(blocks[1:2], Why.NEWS_HERE, store, 0.0)
     assert [link.has_stored(block) for block in blocks] == [True, False, False]
-    link.confirmed(1)
+    link.confirmed(1, 1.0)
     assert [link.has_stored(block) for block in blocks] == [True, True, False]
     assert link.credit == Limits.credit_frames
+
+
+def quick_link(store: MemoryChain) -> Link:
+    """A live link whose peer has confirmed a frame at once."""
+    link = Link("x", is_live=True)
+    link.push(WORLD.chain(FOUNDER, 1), Why.NEWS, store, 0.0)
+    link.confirmed(1, Limits.quick_credit_s / 2)
+    return link
+
+
+def test_what_is_new_meanwhile_goes_with_the_credit_of_a_quick_peer():
+    """C30, C36: one frame is under way to it; what is new then goes in one frame, in order, when that is confirmed."""
+    blocks = WORLD.chain(ALICE, 5)
+    store = store_of(*blocks)
+    link = quick_link(store)
+    assert link.push(blocks[:1], Why.NEWS, store, 1.0) == [Blocks(Why.NEWS, (blocks[0].encoded,))]
+    assert [link.push([block], Why.NEWS, store, 1.0) for block in blocks[1:4]] == [[], [], []]
+    assert not any(map(link.has_stored, blocks))
+    link.confirmed(1, 1.01)
+    sent = link.push((), Why.NEWS, store, 1.01)
+    assert sent == [Blocks(Why.NEWS, tuple(block.encoded for block in blocks[1:4]))]
+    assert not link.waiting
+    assert link.push(blocks[4:], Why.NEWS, store, 1.01) == []
+    link.confirmed(1, 2.0)
+    assert link.push((), Why.NEWS, store, 2.0) == [Blocks(Why.NEWS, (blocks[4].encoded,))]
+    assert [link.has_stored(block) for block in blocks] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("wait_s", [0.0, Limits.quick_credit_s])
+def test_a_peer_that_was_slow_waits_for_no_credit(wait_s: float):
+    """C30: to a peer far away each new block is sent at once, as far as its credit goes; quick is who confirmed the last time."""
+    blocks = WORLD.chain(ALICE, 4)
+    store = store_of(*blocks)
+    link = quick_link(store)
+    link.push(blocks[:1], Why.NEWS, store, 1.0)
+    link.confirmed(1, 1.0 + wait_s)
+    link.push(blocks[1:2], Why.NEWS, store, 2.0)
+    assert len(link.push(blocks[2:3], Why.NEWS, store, 2.0)) == (1 if wait_s else 0)
+
+
+def test_many_blocks_do_not_wait():
+    """C36: what is worth a frame of its own goes at once, and with it, before it, what has waited."""
+    blocks = WORLD.chain(ALICE, 30)
+    store = store_of(*blocks)
+    link = quick_link(store)
+    link.push(blocks[:1], Why.NEWS, store, 1.0)
+    assert link.push(blocks[1:3], Why.NEWS, store, 1.0) == []
+    assert link.push(blocks[3:], Why.NEWS, store, 1.0) == [
+        Blocks(Why.NEWS, tuple(block.encoded for block in blocks[1:]))
+    ]
+
+
+def test_what_waits_and_finds_no_credit_is_left_to_the_cursor():
+    """C30: it lies above the cursor, and comes from there."""
+    blocks = WORLD.chain(ALICE, 40)
+    store = store_of()
+    link = quick_link(store)
+    link.push(blocks[:1], Why.NEWS, store, 1.0)
+    store.commit(Commit(blocks=blocks[:1]))
+    assert link.push(blocks[1:2], Why.NEWS, store, 1.0) == []
+    store.commit(Commit(blocks=blocks[1:2]))
+    link.credit = 0
+    assert link.push(blocks[2:], Why.NEWS, store, 1.0) == []
+    store.commit(Commit(blocks=blocks[2:]))
+    assert not link.is_live
+    assert not link.waiting
+    link.confirmed(1, 2.0)
+    assert pump(link, store) == [Blocks(Why.NEWS, tuple(block.encoded for block in blocks[1:]))]
+
+
+def test_what_nobody_else_was_told_of():
+    """C30: sent to this peer alone and not confirmed, or waiting for its credit while nobody else is there."""
+    blocks = WORLD.chain(ALICE, 3)
+    store = store_of(*blocks)
+    link = quick_link(store)
+    link.push(blocks[:1], Why.NEWS_HERE, store, 1.0)
+    link.push(blocks[1:], Why.NEWS_HERE, store, 1.0)
+    assert list(link.untold(Why.NEWS)) == [(blocks[0].encoded,)]
+    assert list(link.untold(Why.NEWS_HERE)) == [(blocks[0].encoded,), tuple(block.encoded for block in blocks[1:])]
+
+
+def test_an_answer_to_a_pull_sends_what_waited():
+    """C32: once."""
+    blocks = WORLD.chain(ALICE, 2)
+    store = store_of(*blocks)
+    link = quick_link(store)
+    link.push(blocks[:1], Why.NEWS, store, 1.0)
+    link.push(blocks[1:], Why.NEWS, store, 1.0)
+    link.answer({FOUNDER.key: Entry(0, WORLD.first.id)}, None, frontier_of(store), store)
+    assert pump(link, store) == [Blocks(Why.PULLED, tuple(block.encoded for block in blocks))]
+    assert link.push((), Why.NEWS, store, 1.0) == []
