@@ -31,6 +31,8 @@ _RESUMED_BYTES: Final = _WAITING_BYTES // 2
 """Who was made to wait goes on when no more than this is left: threads take turns for several long messages at a time."""
 _WRITE_BYTES: Final = 128 * 1024
 """Records are written together until they have so many bytes."""
+_LONG_BYTES: Final = 64 * 1024
+"""Records of so many bytes take long to open."""
 _LOOK_S: Final = 30.0
 """How often the session's age is looked at."""
 _CLOSE_WAIT_S: Final = 5.0
@@ -256,7 +258,11 @@ class Connection:
 
     async def _read(self) -> None:
         while True:
-            came = self._line.receive(await self._frames.receive(), self._clock())
+            record = await self._frames.receive()
+            if len(record) > _LONG_BYTES:  # the transport gives credit back first: the other end goes on meanwhile
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+            came = self._line.receive(record, self._clock())
             if came.message is not None:
                 await self._deliver(came.message)
                 continue

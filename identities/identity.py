@@ -104,13 +104,14 @@ class Identity(KnownIdentity):
             NotAllowedError: This device has no live seat.
             UnavailableError: It has not opened the current epoch's keys yet.
         """
-        folded, actor = self.folded, self._held.actor
+        held = self._held
+        folded, actor = held.log.folded(), held.actor
         actor.require_path(folded)
-        now = self._held.now(folded)
+        now = held.now(folded)
         key = actor.keyring.control(now.epoch.sign_id, now.control.sign.suite)
         if key is None:
             raise UnavailableError("this device has not opened the keys of the current epoch yet")
-        return sign_record(key, self._held.log.id, context, message)
+        return sign_record(key, held.log.id, context, message)
 
     def open(self, sealed: bytes, *, context: str = "app") -> bytes:
         """Opens what was sealed to this identity, in whichever epoch this device has the keys of.

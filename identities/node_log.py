@@ -30,6 +30,8 @@ class NodeLog:
 
     def __init__(self, chain: Chain, chain_of: Callable[[bytes], Chain | None], on_change: Callable[[], None]) -> None:
         self.chain = chain
+        self.id: BlockId = chain.id
+        """The chain's id."""
         self._chain_of = chain_of
         self._on_change = on_change
         self._view = chain.use(LAYER)
@@ -37,11 +39,6 @@ class NodeLog:
         self._wanted: dict[bytes, Pending[bytes]] = {}
         self._admitted: frozenset[bytes] = frozenset()
         self._cursor = 0
-
-    @property
-    def id(self) -> BlockId:
-        """The chain's id."""
-        return self.chain.id
 
     @property
     def writer(self) -> bytes:

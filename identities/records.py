@@ -14,6 +14,7 @@ time is the business of `find_key`. This file knows no chain and no fold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from identities.suites import KEY_ID_BYTES, SEAL_OVERHEAD, XWING, SealingKey, SigningKey, key_id, seal_to, verify
@@ -197,6 +198,7 @@ def _written(did: bytes, key: bytes, rest: bytes) -> bytes:
     return b"".join((_HEAD, did, _KEY_HEAD, key, head, rest))
 
 
+@lru_cache(maxsize=256)  # an app has few contexts
 def _use(prefix: str, context: str) -> str:
     if not context.isascii() or not 0 < len(context) <= MAX_CONTEXT_CHARS:
         raise InvalidInputError(f"a context is 1 to {MAX_CONTEXT_CHARS} characters of ASCII")

@@ -289,6 +289,7 @@ def _checked(seed: bytes) -> bytes:
     return seed
 
 
+@lru_cache(maxsize=256)  # an app has few contexts
 def _bound(context: str) -> bytes:
     if not context.isascii() or not 0 < len(context) <= MAX_CONTEXT_CHARS:
         raise InvalidInputError(f"a context is 1 to {MAX_CONTEXT_CHARS} characters of ASCII")

@@ -241,7 +241,7 @@ class Fold:
         Raises:
             LocalError: It fails.
         """
-        result = self.finished
+        result = self._result or self.finished
         if result.failure is not None:
             prefix = self._setting.layer.prefix
             raise LocalError(f"layer {prefix} has no value: {result.failure}", hint=f"Mend `finish` of layer {prefix}.")

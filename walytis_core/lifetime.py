@@ -51,7 +51,8 @@ class Lifetime:
 
     def require_open(self) -> None:
         """Raises `ClosedError`, with the cause, once the node has ended, and in a forked child."""
-        require_process(self._process)
+        if os.getpid() != self._process:
+            require_process(self._process)
         if self.crash is not None:
             raise self._ended(self.crash)
         if self.is_closed:
