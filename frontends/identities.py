@@ -53,7 +53,10 @@ _HOLDERS: Final = "`walytis id list` shows them."
 
 def list_identities(call: Call) -> Form:
     """The identities that this node acts for, and those that it only holds."""
-    return {"identities": [identity_form(known) for known in held_identities(call)]}
+    damaged = [
+        {"name": name, "reason": str(error), "hint": error.hint} for name, error in call.identities.damaged().items()
+    ]
+    return {"identities": [identity_form(known) for known in held_identities(call)], "damaged": damaged}
 
 
 def show(call: Call, *, identity: str) -> Form:

@@ -18,7 +18,7 @@ from frontends.console import Hint
 from frontends.finding import SHORT
 from frontends.forms import Form
 from frontends.plain import plain_text
-from frontends.render import fields_table, many, qr_code, time_text
+from frontends.render import damaged_lines, fields_table, many, qr_code, time_text
 
 _TO_MINUTES: Final = 16  # letters of a time
 _GROUPS: Final = 7  # of a recovery code in a line
@@ -36,8 +36,14 @@ _SAID: Final = {
 }  # fmt: skip
 
 
-def identities_page(found: Sequence[Form]) -> RenderableType:
-    """The identities of a directory."""
+def identities_page(found: Sequence[Form], damaged: Sequence[Form] = ()) -> RenderableType:
+    """The identities of a directory, and those that cannot be read."""
+    return Group(
+        *([] if damaged and not found else [_identities_table(found)]), *damaged_lines(damaged, "walytis id delete")
+    )
+
+
+def _identities_table(found: Sequence[Form]) -> RenderableType:
     if not found:
         return Hint("No identities yet: `walytis id create NAME` makes one, `walytis id join CODE` joins one.")
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -142,15 +142,15 @@ def chains_page(found: Form) -> RenderableType:
     return Group(*parts, *damaged_lines(found["damaged"]))
 
 
-def damaged_lines(damaged: Sequence[Form]) -> list[RenderableType]:
-    """The chains that cannot be opened, each with the reason and what to do."""
+def damaged_lines(damaged: Sequence[Form], delete: str = "walytis delete") -> list[RenderableType]:
+    """What cannot be opened, each with the reason and what to do."""
     lines: list[RenderableType] = []
     for chain in damaged:
         name = plain_text(chain["name"])
         lines += [
             Text.assemble((name, "bold"), ("  damaged: ", "red"), chain["reason"]),
             Hint(chain["hint"], indent=2),
-            Hint(f"`walytis delete {shlex.quote(name)}` deletes it.", indent=2),
+            Hint(f"`{delete} {shlex.quote(name)}` deletes it.", indent=2),
         ]
     return lines
 

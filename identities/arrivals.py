@@ -24,6 +24,7 @@ from walytis_core import (
     Invitation,
     NotFoundError,
     Pending,
+    UnavailableError,
     WalytisError,
 )
 
@@ -41,6 +42,7 @@ class Arrivals:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._pendings: set[Pending[Any]] = set()
+        self._coming: dict[bytes, tuple[Keyring, Pending[Identity]]] = {}
         self._joining: dict[bytes, Pending[Identity]] = {}
         self._awaited: list[tuple[ContactCard, Holding, Pending[KnownIdentity]]] = []
 
@@ -89,18 +91,25 @@ class Arrivals:
     def join(self, ticket: Invitation, name: str | None, device_name: str) -> Pending[Identity]:
         """A device joins. See `Identities.join`."""
         home, id = self._home, bytes(ticket.chain_id)
+        if id in self._coming and not self._coming[id][1].done():
+            raise UnavailableError("this device is joining that identity already", hint="Wait for that, or cancel it.")
         device = DeviceSecrets.fresh(home.node.key)
         keyring = Keyring(home.node.keys, Keyring.name_for(id), device)
         home.drop_stranger(id)  # held as another's: it comes again, to be written
         joined = home.node.join(ticket, name=name, signer=device.block)  # raises before anything is kept
         pending = Pending[Identity](on_cancel=partial(_cancel, joined))
         keyring.save()
+        self._coming[id] = keyring, pending
         go_on, undo = partial(self._joined, pending, device, device_name), partial(self._tidy, id, keyring)
         self._when_joined(joined, pending, go_on, undo)
         return pending
 
     def _tidy(self, id: bytes, keyring: Keyring) -> None:
         """No keys stay of an identity that did not come."""
+        coming = self._coming.get(id)
+        if coming is not None and coming[0] is not keyring:  # it is joining again, with other keys under the same name
+            return
+        self._coming.pop(id, None)
         if self._home.chain_of_node(id) is None:
             keyring.forget()
 
@@ -111,7 +120,8 @@ class Arrivals:
             if not isinstance(part, Part):
                 home.node.delete_chain(chain)
                 raise InvalidInputError("this is an invitation to a chain that is no identity's")
-            self._joining[bytes(chain.id)] = pending
+            self._joining[part.id] = pending
+            self._coming.pop(part.id, None)
             chain.confirm_newest()  # the key was made for this: nobody has blocks by it, whomever else we met
             part.ask(device, device_name)
         home.wake(bytes(chain.id))

@@ -86,6 +86,7 @@ class Holding:
         self.id = bytes(log.id)
         self.handle: KnownIdentity | None = None
         """What users hold of it, once somebody asked."""
+        self.is_closed = False
         self._overlap_s = overlap_s
         self._now_s = now_s
         self._feeds: list[Feed] = []
@@ -102,6 +103,7 @@ class Holding:
 
     def close(self) -> None:
         """Ends what was started."""
+        self.is_closed = True
         for feed in self._feeds:
             feed.close()
         self.log.close()

@@ -70,7 +70,7 @@ class Home:
             with suppress(WalytisError):  # its own work says so
                 part.groups.write_held()
         node.use_members(self)
-        self.connections = Connections(node, lambda: speakers(self.parts()), lambda asked: judge(asked, self._held.get))
+        self.connections = Connections(node, lambda: speakers(self.parts()), lambda asked: judge(asked, self.held))
         self.rounds.start()
 
     def close(self) -> None:
@@ -108,11 +108,12 @@ class Home:
 
     def parts(self) -> list[Part]:
         """The identities that this node acts for, by name."""
-        return sorted((one for one in tuple(self._held.values()) if isinstance(one, Part)), key=lambda one: one.name)
+        found = [self.held(id) for id in tuple(self._held)]
+        return sorted((one for one in found if isinstance(one, Part)), key=lambda one: one.name)
 
     def part(self, id: bytes) -> Part | None:
         """The identity with this chain, if this node acts for it."""
-        found = self._held.get(id)
+        found = self.held(id)
         return found if isinstance(found, Part) else None
 
     def held(self, id: bytes) -> Holding | None:
@@ -293,7 +294,7 @@ class Home:
 
     def admits(self, did: str, node_key: bytes) -> bool:
         """Whether a node key is that of a member of an identity, now. Asked by the node."""
-        held = self._held.get(bytes(chain_of(did)))
+        held = self.held(bytes(chain_of(did)))
         return held is not None and node_key in held.node_keys()
 
     def secrets(self, did: str) -> Sequence[ChainSecret]:

@@ -192,8 +192,10 @@ class Identities:
 
         Raises:
             InvalidInputError: It is no invitation, or was mistyped.
+            UnavailableError: This device is joining that identity already.
             JoinError: It has expired; by `result()` also: it is used, revoked, or not the issuer's.
         """
+        self._home.rounds.require_open()
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
         return self._home.arrivals.join(ticket, name, device_name)
 
@@ -206,6 +208,7 @@ class Identities:
             InvalidInputError: It is no contact card, or was mistyped.
             NotFoundError: The chain is not held here, and the card has no address.
         """
+        self._home.rounds.require_open()
         card = contact if isinstance(contact, ContactCard) else ContactCard.parse(contact)
         return self._home.arrivals.resolve(card, self._home.held(bytes(card.chain_id)), name)
 
@@ -251,12 +254,15 @@ class Identities:
             via: The identity that holds the seat.
 
         Raises:
-            NotAllowedError: This node writes that chain in another way.
+            NotAllowedError: This node writes that chain in another way, or acts for it otherwise.
         """
         known, behind = self.known(did), part_of(via)
         entered = self._home.take_up(known.chain.genesis, known.name, via=behind, is_asked=True)
-        if not isinstance(entered, Part):
-            raise NotAllowedError("this node writes that chain in another way")
+        if not isinstance(entered, Part) or entered.actor.keyring.via != behind.id:
+            raise NotAllowedError(
+                "this node writes that chain in another way",
+                hint="`Identities.get` gives an identity that it acts for already.",
+            )
         with self._home.lock:
             behind.groups.let_in(entered.id)
             behind.groups.telling.tell_of_group(entered)

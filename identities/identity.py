@@ -37,6 +37,7 @@ from walytis_core import (
     Pending,
     RemoteError,
     UnavailableError,
+    WalytisError,
 )
 
 CODE_LIFE: Final = timedelta(hours=1)
@@ -218,13 +219,18 @@ class Identity(KnownIdentity):
         Raises:
             InvalidInputError: The name is taken or empty.
             NotAllowedError: This device has no live seat.
+            UnavailableError: It has no keys, or what it acts through is not known in the group yet.
         """
         part = self._held
         with part.home.lock:
             part.require_seat()
             chain = part.home.node.create_chain(name, readers=self.did, data=data, signer=SeatSigner(part))
-            part.groups.telling.name(chain.id, name)  # before it is there to be taken up
-            part.actor.act(OPENED, chain.genesis)
+            try:
+                part.groups.telling.name(chain.id, name)  # before it is there to be taken up
+                part.actor.act(OPENED, chain.genesis)
+            except WalytisError:  # without that it is nobody's
+                part.home.node.delete_chain(chain)
+                raise
         part.wake()
         return chain
 

@@ -7,6 +7,7 @@ current, or within the overlap after it; a device while its seat is live.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from identities.actor import holder_in
 from identities.acts import Device, Nested, SeatId
@@ -15,7 +16,7 @@ from identities.holders import DeviceKeys
 from identities.holding import Holding
 from identities.part import Part
 from identities.transcript import Key, Keys, Own
-from walytis_core import NotFoundError, UnavailableError
+from walytis_core import ClosedError, NotFoundError, UnavailableError
 from walytis_core.errors import Reason
 
 Find = Callable[[bytes], Holding | None]
@@ -26,14 +27,18 @@ def speakers(parts: Sequence[Part]) -> list[Own]:
     """Those of the identities that this node acts for, for which it can speak now."""
     found: list[Own] = []
     for part in parts:
-        actor, path, secrets = part.actor, part.actor.path(), part.actor.secrets
-        epoch = part.folded.epochs.current
-        if epoch is None or path is None or secrets is None:
-            continue
-        control = actor.keyring.control(epoch.sign_id, part.control(epoch).sign.suite)
-        if control is not None:
-            found.append(Own(part.log.id, path, control, secrets.sign))
+        with suppress(ClosedError):  # its chain, or one behind it, was deleted meanwhile
+            found.extend(_speaker(part))
     return found
+
+
+def _speaker(part: Part) -> list[Own]:
+    actor, path, secrets = part.actor, part.actor.path(), part.actor.secrets
+    epoch = part.folded.epochs.current
+    if epoch is None or path is None or secrets is None:
+        return []
+    control = actor.keyring.control(epoch.sign_id, part.control(epoch).sign.suite)
+    return [] if control is None else [Own(part.log.id, path, control, secrets.sign)]
 
 
 def judge(asked: Asked, find: Find) -> Verdict:

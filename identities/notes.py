@@ -14,7 +14,7 @@ from nacl.exceptions import CryptoError
 from walytis_core import cbor
 from walytis_core.cid import is_block_id
 from walytis_core.errors import InvalidInputError, Reason, RemoteError
-from walytis_core.invitation import is_name, suggest_name
+from walytis_core.invitation import suggest_name
 from walytis_core.seals import derive
 
 NONCE_BYTES: Final = 24
@@ -74,7 +74,7 @@ def read_name(data: bytes) -> tuple[bytes, str]:
     Raises `RemoteError` (`BAD_MESSAGE`).
     """
     match cast(Any, cbor.decode(data, max_bytes=_MAX_NAMING_BYTES, max_depth=1)):
-        case [bytes(chain), str(name)] if is_block_id(chain) and name and is_name(name):
+        case [bytes(chain), str(name)] if is_block_id(chain) and name and name == suggest_name(name):
             return chain, name
     raise RemoteError(Reason.BAD_MESSAGE)
 

@@ -71,6 +71,9 @@ class Part(Holding):
     def close(self) -> None:
         """Ends what was started; nobody waits for keys any more."""
         super().close()
+        self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for pending in waiting:
             pending.fail(ClosedError("this identity was closed, or deleted here"))
@@ -161,6 +164,8 @@ class Part(Holding):
         """The current epoch, once there is one and this device has its keys."""
         pending = Pending[Epoch]()
         self._waiting.append(pending)
+        if self.is_closed:
+            self._fail_waiting()
         self.wake()
         return pending
 

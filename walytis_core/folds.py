@@ -18,6 +18,7 @@ from walytis_core.block import Block
 from walytis_core.cbor import encode, pack
 from walytis_core.cid import BlockId
 from walytis_core.entries import Unsaved, read
+from walytis_core.errors import StorageError
 from walytis_core.fold import Fold, Setting
 from walytis_core.guarding import Guarded
 from walytis_core.layer import Key, Layer
@@ -94,12 +95,14 @@ class Folds:
         if (format, version) == (_FORMAT, self._layer.version):
             self.cursor, self.count, self.is_whole, self.gone = root
             return
-        self._store.put(
-            f"{self._path}root", pack([0, None])
-        )  # if this is cut off, no version takes the rest for its own
+        self._void_all()  # if this is cut off, no version takes the rest for its own
         for kind in ("fold", "blob", "wait"):
             for values in self._listed(kind):
                 self._store.put_many(dict.fromkeys(values))
+
+    def _void_all(self) -> None:
+        """What is saved is made anew when the chain is opened the next time."""
+        self._store.put(f"{self._path}root", pack([0, None]))
 
     def _listed(self, kind: str) -> Iterator[dict[str, bytes]]:
         return (self._store.items(f"{self._path}{kind}/{bucket:02x}") for bucket in range(_BUCKETS))
@@ -133,7 +136,11 @@ class Folds:
         kept = self._store.get_many([f"{self._path}fold/{name}" for name in names.values()])
         self._room = min(_MOST, self._room + len(kept))
         for key, name in names.items():
-            fold = self._saved[key] = Fold(self._setting, key, name, kept.get(f"{self._path}fold/{name}"))
+            try:
+                fold = self._saved[key] = Fold(self._setting, key, name, kept.get(f"{self._path}fold/{name}"))
+            except StorageError:
+                self._void_all()
+                raise
             if fold.is_due:  # only where the state could not be written
                 self._revised |= fold.run()
         self._forget(len(names))

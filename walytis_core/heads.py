@@ -73,8 +73,9 @@ def read(data: bytes) -> Head:
         end = last_start + last
         raw = data[_FIXED.size : at_start]
         key = raw if kind == _BYTES else raw.decode() if kind == _TEXT else None
-        more: Any = unpack(data[end:]) if len(data) != end else ()
-    except (error, ValueError, RemoteError) as cause:
-        raise StorageError("a saved view cannot be read") from cause
+        more: Any = unpack(data[end:]) if len(data) != end else ((), ())
+        snapshots, segments = more
+    except (error, ValueError, TypeError, RemoteError) as cause:
+        raise StorageError("a saved view cannot be read", hint="Open the node again: it is made anew then.") from cause
     at, state = data[at_start:state_start], data[state_start:last_start]
-    return Head(key, is_waiting > 0, next, obeyed, at, state, size, data[last_start:end], *more)
+    return Head(key, is_waiting > 0, next, obeyed, at, state, size, data[last_start:end], snapshots, segments)

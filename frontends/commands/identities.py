@@ -95,7 +95,7 @@ def list_identities(json: Json = False, data_dir: DataDir = None) -> None:
             return
         from frontends.identity_pages import identities_page  # noqa: PLC0415 - rich, for people only
 
-        print_page(identities_page(found["identities"]), data_dir)
+        print_page(identities_page(found["identities"], found["damaged"]), data_dir)
 
 
 def show(identity: IdentityName, json: Json = False, data_dir: DataDir = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from identities.identities import Identities
 from identities.identity import Identity
 from identities.keyring import Keyring
 from identities.suites import ED25519
@@ -189,3 +190,85 @@ def test_a_join_that_is_under_way(here: Town, monkeypatch: pytest.MonkeyPatch) -
     phone.delete(alice.did)
     with pytest.raises(ClosedError):
         pending.result(10)
+
+
+def test_a_chain_deleted_below(here: Town) -> None:
+    """I23: where an app deletes an identity's chain by the node, the other identities go on: acting, listed, in sessions."""
+    laptop, desk = here.house("laptop"), here.house("desk")
+    alice, bob, gone = made_by(here), made_by(here, "bob", "desk"), made_by(here, "gone")
+    for one in (alice, bob, gone):
+        one.ready().result(10)
+    card = str(bob.contact(desk.node.addresses(), desk.node.key))
+    laptop.identities.resolve(card).result(10)
+    desk.identities.resolve(str(alice.contact(laptop.node.addresses(), laptop.node.key))).result(10)
+    laptop.node.delete_chain("gone")
+    assert [one.name for one in laptop.identities.all()] == ["alice"]
+    alice.dial(bob.did, desk.node.addresses()).result(10).close()
+    with pytest.raises(ClosedError):
+        gone.ready().result(10)
+    laptop.identities.delete("alice")
+
+
+def test_what_is_closed_does_not_begin() -> None:
+    """I16: joining and resolving are refused at once where nobody would do them, and waiting ends."""
+    with Node.in_memory() as node:
+        identities = Identities(node)
+        alice = identities.create("alice", suite=ED25519)[0]
+        card, invitation = str(alice.contact(["/ip4/127.0.0.1/tcp/1"], node.key)), str(alice.invite())
+        identities.close()
+        for begin in (lambda: identities.join(invitation), lambda: identities.resolve(card)):
+            with pytest.raises(ClosedError):
+                begin()
+        with pytest.raises(ClosedError):
+            alice.ready().result(10)
+
+
+def test_entering_where_one_acts_otherwise(here: Town) -> None:
+    """I22: an identity of this node's own is not entered as a group, and nobody is told of it."""
+    alice, other = made_by(here), made_by(here, "other")
+    alice.ready().result(10)
+    before = alice.notes()
+    for one in (alice, other):
+        with pytest.raises(NotAllowedError):
+            here.house("laptop").identities.enter(one.did, via=alice)
+    assert alice.notes() == before
+
+
+def test_a_chain_that_cannot_be_opened_to_the_members(here: Town) -> None:
+    """I14: where the word for it cannot be said, the chain is not there either, and its name is free."""
+    house = here.house("laptop")
+    alice, code = house.identities.create("alice", suite=ED25519)
+    club = house.identities.create("club", controller=alice, suite=ED25519)[0]
+    club.ready().result(10)
+    house.identities.recover(code, alice.did, is_last_copy=True)
+    club = house.identities.get("club")
+    try:
+        club.create_chain("plans")
+    except UnavailableError:
+        assert "plans" not in [chain.name for chain in house.node.chains()]
+        until(lambda: club.status().is_seated)
+        created = []
+
+        def again() -> bool:
+            try:
+                created.append(club.create_chain("plans"))
+            except UnavailableError:
+                return False
+            return True
+
+        until(again)
+    assert [chain.name for chain in club.chains()] == ["plans"]
+
+
+def test_joining_again(here: Town) -> None:
+    """I18: while a device is joining it does not join a second time; once that was cancelled it may, with keys of its own."""
+    alice = made_by(here)
+    alice.ready().result(10)
+    phone = here.house("phone").identities
+    first = phone.join(str(alice.invite()))
+    with pytest.raises(UnavailableError):
+        _ = phone.join(str(alice.invite()))
+    first.cancel()
+    again = phone.join(str(alice.invite()), device_name="again").result(10)
+    assert again.status().has_keys
+    assert Keyring.load(here.house("phone").node.keys, again.chain.id) is not None

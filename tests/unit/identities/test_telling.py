@@ -46,7 +46,7 @@ def test_what_a_note_says_of_a_name() -> None:
     assert read_name(name_note(CHAIN, "a\nb") or b"") == (CHAIN, "ab")
     assert name_note(CHAIN, "\n") is None
     wires: tuple[Any, ...] = (
-        [CHAIN, ""], [CHAIN, "a\nb"], [CHAIN, "\u202eevil"], [CHAIN, "x" * 33], [CHAIN[:-1], "x"], [CHAIN, b"x"], [CHAIN],
+        [CHAIN, ""], [CHAIN, " "], [CHAIN, " x"], [CHAIN, "a\nb"], [CHAIN, "\u202eevil"], [CHAIN, "x" * 33], [CHAIN[:-1], "x"], [CHAIN, b"x"], [CHAIN],
         [CHAIN, str(BlockId(CHAIN))], [CHAIN, "x", "y"], {}, None,
     )  # fmt: skip
     for wire in wires:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from walytis_core import heads
+from walytis_core.cbor import pack
 from walytis_core.errors import StorageError
 from walytis_core.heads import Head
 
@@ -32,6 +35,15 @@ def test_a_part_of_it_is_refused(head: Head, data: st.DataObject) -> None:
     written = heads.write(head._replace(snapshots=[1, 2, 3]))
     with pytest.raises(StorageError):
         heads.read(written[: data.draw(st.integers(0, len(written) - 1))])
+
+
+@pytest.mark.parametrize("more", [1, [], [[]], [[], [], []], "ab" * 2])
+def test_what_is_behind_it_is_refused(more: Any) -> None:
+    """C52: damage behind the fixed part is said to be that."""
+    written = heads.write(Head(b"key", False, 1, 1, b"", b"state", 1, b"last")) + pack(more)
+    with pytest.raises(StorageError) as caught:
+        heads.read(written)
+    assert caught.value.hint
 
 
 def test_keys_of_one_text_have_names_of_their_own() -> None:
