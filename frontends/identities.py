@@ -379,12 +379,13 @@ def contact(call: Call, *, identity: str, addresses: bool = True) -> Form:
     return form | handed_on_form(card)
 
 
-def delete(call: Call, *, identity: str) -> Form:
-    """An identity ended on this node: its chain, and this device's keys of it."""
+def delete(call: Call, *, identity: str, dry_run: bool = False) -> Form:
+    """An identity ended on this node: its chain, and this device's keys of it; with `dry_run`, only whether it could be."""
     is_damaged = identity in call.identities.damaged()  # then there is nothing to show of it
     form: Form = {"name": identity} if is_damaged else identity_form(known_of(call, identity))
-    call.identities.delete(form.get("did", identity))
-    return {"deleted": form}
+    left = [] if is_damaged or not form["own"] else [chain.name for chain in own_of(call, identity).chains()]
+    call.identities.delete(form.get("did", identity), dry_run=dry_run)
+    return {"would_delete" if dry_run else "deleted": form, "left": left}
 
 
 IDENTITY_VERBS: Final[Mapping[str, Verb]] = {

@@ -204,6 +204,7 @@ def contact_page(console: Console, made: Form, *, with_code: bool) -> None:
     name = plain_text(made["name"])
     console.print(f"A contact card of {name}. It is public: whoever has it can find and check {name}.", markup=False)
     console.print(made["contact"], markup=False, soft_wrap=True, style="bold")
+    console.print(Hint("Others: `walytis id resolve CARD`; members of a group: `walytis id enter CARD --via NAME`."))
     _print_code(console, made["qr_text"], with_code=with_code)
 
 

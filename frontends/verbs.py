@@ -12,7 +12,7 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +78,20 @@ def _plain_chain(call: Call, text: str) -> Chain:
     return found
 
 
+def _require_no_identity(chain: Chain) -> None:
+    """An identity's chain carries its events and nothing else."""
+    if not chain.policy.data:
+        return
+    from identities.checking import identity_of  # noqa: PLC0415 - only where it may be one
+    from walytis_core import RemoteError  # noqa: PLC0415 - loaded already by whoever opened the node
+
+    with suppress(RemoteError):
+        identity_of(chain.genesis)
+        name = shlex.quote(chain.name)
+        hint = f"`walytis id create-chain {name} NAME` makes one for its members to write."
+        raise FailedError("NotAllowedError", f"the chain {chain.name} is an identity's", hint, EXIT_CODES["LocalError"])
+
+
 def rename(call: Call, *, chain: str, name: str) -> Form:
     """Changes what a chain is called here."""
     found = chain_of(call, chain)
@@ -122,6 +136,7 @@ def _chains(call: Call, chain: str | None) -> Sequence[Chain]:
 def append(call: Call, *, chain: str, topics: Sequence[str] = (), type: str = "", wait: float | None = None) -> Form:
     """A new block with the content that came with the call; with `wait`, how many peers had it in time."""
     found = chain_of(call, chain)
+    _require_no_identity(found)
     block = found.append(call.content, topics=topics, type=type)
     form = block_form(block) | writers(call, found)(block)
     if wait is not None:

@@ -105,7 +105,8 @@ class Actor:
         path = self.path(folded)
         if path is None:
             raise NotAllowedError(
-                "this device has no seat in the identity", hint="Have it added, or use another device."
+                "this device has no seat in the identity",
+                hint="Another of its devices gives it one: `walytis id add-device`, then `walytis id join` here.",
             )
         return path
 

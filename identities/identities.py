@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Self, cast
 
 from identities.acts import JOINED, SeatId
+from identities.contacts import SCHEME as CARD_SCHEME
 from identities.contacts import ContactCard
 from identities.dids import chain_of, did_of
 from identities.epoch_keys import SECRET_BYTES, epoch_keys
@@ -29,6 +30,7 @@ from identities.suites import COMPOSITE
 from identities.taking_back import take_back
 from walytis_core import (
     Chain,
+    InvalidInputError,
     Invitation,
     Node,
     NotAllowedError,
@@ -38,6 +40,7 @@ from walytis_core import (
     StorageError,
     WalytisError,
 )
+from walytis_core.invitation import SCHEME as INVITATION_SCHEME
 from walytis_core.policy import EVERYONE, SECRET
 
 
@@ -80,6 +83,9 @@ class Identities:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"Identities({', '.join(one.name for one in self._home.parts())})"
+
     @property
     def failure(self) -> WalytisError | None:
         """The last failure of the work, until it works again."""
@@ -88,11 +94,11 @@ class Identities:
     # --- which there are -----------------------------------------------------------------------------------------------
 
     def all(self) -> list[Identity]:
-        """The identities that this node acts for, by name."""
+        """The identities that this node acts for, by name; `others` are those that it has resolved."""
         return [cast(Identity, handle_of(part)) for part in self._home.parts()]
 
     def others(self) -> list[KnownIdentity]:
-        """The identities that this node holds the chains of and does not act for, by name."""
+        """The identities that this node holds the chains of and does not act for, by name; `all` are its own."""
         return [handle_of(held) for held in self._home.all_held() if not isinstance(held, Part)]
 
     def damaged(self) -> dict[str, StorageError]:
@@ -104,7 +110,10 @@ class Identities:
         for identity in self.all():
             if name_or_did in (identity.name, identity.did):
                 return identity
-        raise NotFoundError(f"there is no identity called {name_or_did} here")
+        raise NotFoundError(
+            f"there is no identity called {name_or_did} here",
+            hint="`Identities.all` and `walytis id list` show them; another's is had by `known`, from its DID.",
+        )
 
     def known(self, did: str) -> KnownIdentity:
         """An identity that this node holds the chain of, its own or another's. Raises `NotFoundError`."""
@@ -196,6 +205,11 @@ class Identities:
             JoinError: It has expired; by `result()` also: it is used, revoked, or not the issuer's.
         """
         self._home.rounds.require_open()
+        if isinstance(invitation, str) and invitation.strip().startswith(CARD_SCHEME):
+            raise InvalidInputError(
+                "this is a contact card, not an invitation",
+                hint="`resolve` takes it. To become a device of the identity, ask one of its devices for an invitation.",
+            )
         ticket = invitation if isinstance(invitation, Invitation) else Invitation.parse(invitation)
         return self._home.arrivals.join(ticket, name, device_name)
 
@@ -209,6 +223,11 @@ class Identities:
             NotFoundError: The chain is not held here, and the card has no address.
         """
         self._home.rounds.require_open()
+        if isinstance(contact, str) and contact.strip().startswith(INVITATION_SCHEME):
+            raise InvalidInputError(
+                "this is an invitation, not a contact card",
+                hint="`join` takes it, on a device that is to be one of the identity's; others need `Identity.contact`.",
+            )
         card = contact if isinstance(contact, ContactCard) else ContactCard.parse(contact)
         return self._home.arrivals.resolve(card, self._home.held(bytes(card.chain_id)), name)
 
@@ -271,7 +290,7 @@ class Identities:
 
     # --- ending --------------------------------------------------------------------------------------------------------
 
-    def delete(self, name_or_did: str) -> None:
+    def delete(self, name_or_did: str, *, dry_run: bool = False) -> None:
         """Ends an identity on this node: its chain, its keys, and what was noted of it; sessions for it end.
 
         What was sealed to it can never be opened here again. For the others nothing changes: the seat of this device stays
@@ -281,6 +300,7 @@ class Identities:
 
         Args:
             name_or_did: One that this node acts for, one whose keys are damaged, or another's.
+            dry_run: Whether only to raise what would be raised, and change nothing.
 
         Raises:
             NotFoundError: There is none.
@@ -292,6 +312,8 @@ class Identities:
             chain = self._chain(name_or_did)
             id = bytes(chain.id)
             _require_needless(id, home.parts())
+            if dry_run:
+                return
             for part in home.parts():
                 part.groups.leave_out(id)
             home.delete(chain)
@@ -311,7 +333,10 @@ def _require_needless(id: bytes, parts: Sequence[Part]) -> None:
     """Raises `NotAllowedError` where others here need the identity with this chain."""
     for part in parts:
         if any(actor.log.id == id for actor in part.actor.behind):
-            raise NotAllowedError(f"this node acts for {part.name} through it", hint=f"Delete {part.name} here first.")
+            raise NotAllowedError(
+                f"this node acts for {part.name} through it",
+                hint=f"Delete {part.name} here first: `walytis id delete {part.name}`.",
+            )
         if part.id != id and id in part.folded.live_nested.values():
             raise NotAllowedError(
                 f"it is a member of {part.name}, which needs its chain",

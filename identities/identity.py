@@ -151,7 +151,7 @@ class Identity(KnownIdentity):
         return invitation
 
     def add(self, holder: DeviceKeys | IdentityHolder | CouncilKeys) -> None:
-        """Gives a holder a seat, and renews."""
+        """Gives a holder a seat, and renews: a council, or keys that came another way. See `invite` and `add_identity`."""
         with self._held.home.lock:
             if isinstance(holder, DeviceKeys):
                 self._held.log.admit(holder.block_key)

@@ -134,6 +134,7 @@ def seal_message(did: BlockId, public: bytes, context: str, plaintext: bytes) ->
     Raises:
         RemoteError: `BAD_KEY`: that is no such key.
     """
+    _require_bytes(plaintext)
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
         raise InvalidInputError(f"a sealed message holds at most {MAX_PLAINTEXT_BYTES} bytes")
     key = key_id(XWING, public)
@@ -205,7 +206,13 @@ def _use(prefix: str, context: str) -> str:
     return prefix + context
 
 
+def _require_bytes(message: bytes) -> None:
+    if not isinstance(message, bytes | bytearray | memoryview):
+        raise InvalidInputError("a message is bytes", hint="Text becomes bytes by `text.encode()`.")
+
+
 def _signed(did: BlockId, key: bytes, message: bytes) -> bytes:
+    _require_bytes(message)
     return b"".join((_VERSION_BYTE, did, key, message))  # all but the last of one length
 
 

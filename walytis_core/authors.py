@@ -16,7 +16,7 @@ from typing import Final
 
 from walytis_core.block import Block, decode
 from walytis_core.cid import BlockId
-from walytis_core.errors import LockedError, UnavailableError
+from walytis_core.errors import LocalError, LockedError, UnavailableError
 from walytis_core.events import Arrived, Change, Forked, Synced
 from walytis_core.keys import Keys, read_seed
 from walytis_core.policy import ADMIT, Genesis, read_admit
@@ -111,6 +111,15 @@ class OwnAuthor:
     def is_unsure(self) -> bool:
         """Whether peers may hold newer blocks by this key than we do."""
         return self._is_unsure and not self._is_confirmed()
+
+    def reluctance(self) -> str | None:
+        """Why its signer does not sign now, where that is `Reluctant`; None while it does."""
+        try:
+            if isinstance(self.signer, Reluctant):
+                self.signer.require_ready()
+        except LocalError as error:
+            return str(error)
+        return None
 
     def require_sure(self) -> None:
         """Raises `UnavailableError` while appending could fork the author, `LockedError` while its key is not here.

@@ -369,7 +369,7 @@ class Chain(Sharing, Keeping):
                 refused={reason.value: count for reason, count in sorted(self.engine.refused.items())},
                 forked_authors=len(replica.members.proofs),
                 corrupt=len(self.tables.corrupt()),
-                writable=self._why_not_writable(),
+                writable=self._why_not_writable() or self.own_author.reluctance(),
                 followers=self._following.errors(),
                 copied=self._home.copying.is_copied(self),
             )

@@ -32,7 +32,7 @@ def add_member(
 ) -> None:
     """Make an identity a member of a group.
 
-    All its devices, those to come too, act as the group from then on, each once it has said `walytis id enter`.
+    All its devices, those to come too, act as the group once one of them has said `walytis id enter`.
     """
     with telling(as_json=json, data_dir=data_dir):
         arguments = {"identity": group, "member": member, "timeout": timeout}

@@ -22,7 +22,9 @@ from frontends.telling import only, telling, warn, write_json
 
 Seats = Annotated[
     list[str],
-    typer.Argument(metavar="SEAT...", help="Seats: the end of their ids, or names of devices.", show_default=False),
+    typer.Argument(
+        metavar="SEAT...", help="Seats: the end of their ids, or names of devices or members.", show_default=False
+    ),
 ]
 Cut = Annotated[
     list[str] | None,
@@ -215,12 +217,15 @@ def delete(identity: IdentityName, yes: Yes = False, json: Json = False, data_di
 
                 found = only(answers(directory_of(data_dir), "id show", {"identity": identity}))
                 print_page(deletion_page(found), data_dir)
+            only(answers(directory_of(data_dir), "id delete", {"identity": identity, "dry_run": True}))
             _ask("Delete it here?", may_ask=may_ask)
         gone = only(answers(directory_of(data_dir), "id delete", {"identity": identity}))
         if json:
             write_json(gone)
         else:
             typer.echo(f"Deleted {plain_text(gone['deleted']['name'])}.")
+            for name in gone["left"]:
+                typer.echo(f"Its chain {plain_text(name)} stays, to be read; `walytis delete` takes it away.")
 
 
 # --- behind them -------------------------------------------------------------------------------------------------

@@ -161,8 +161,21 @@ def test_an_identity_is_deleted_with_its_keys(desks):
         assert bobs.one("delete", identity=name)["deleted"]["name"] == name
     assert bobs.one("list")["identities"] == []
     assert bobs.node.chains() == []
-    with pytest.raises(NotAllowedError):  # the club acts through it
-        alices.one("delete", identity="alice")
-    for name in ("club", "alice"):
-        alices.one("delete", identity=name)
+    alices.one("create-chain", identity="club", name="talk")
+    for dry_run in (True, False):
+        with pytest.raises(NotAllowedError) as refused:  # the club acts through it
+            alices.one("delete", identity="alice", dry_run=dry_run)
+        assert "`walytis id delete club`" in refused.value.hint
+    assert alices.one("delete", identity="club", dry_run=True)["would_delete"]["name"] == "club"
+    assert alices.one("delete", identity="club")["left"] == ["talk"]
+    alices.one("delete", identity="alice")
     assert alices.one("list")["identities"] == []
+
+
+def test_an_identity_s_chain_takes_no_plain_blocks(desks):
+    """Members write on chains of their own: what stands on the identity's is events, by `walytis id`."""
+    alices, _ = desks
+    with pytest.raises(FailedError) as refused:
+        list(alices.others("append", b"plain", chain="alice"))
+    assert "`walytis id create-chain alice NAME`" in refused.value.hint
+    assert [block.type for block in alices.node.chain("alice").blocks() if not block.type] == []

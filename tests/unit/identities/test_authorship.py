@@ -119,6 +119,8 @@ def test_a_removed_device_is_refused(here: Town, alice: Identity) -> None:
         theirs.append(b"late")
     with pytest.raises(NotAllowedError):
         theirs.append_many([b"late", b"later"])
+    assert theirs.status().writable == "this device has no seat in the identity"
+    assert chain.status().writable is None
     assert len(theirs) == count
     assert [block.payload for block in theirs.blocks()] == [b"before"]
     with pytest.raises(NotAllowedError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,16 @@ from identities.keyring import Keyring
 from identities.suites import ED25519
 from tests.suites.identity_nodes import Town, all_have_keys, seat_of, town, until_agreed
 from tests.suites.nodes import until
-from walytis_core import BlockId, ClosedError, Node, NotAllowedError, NotFoundError, StorageError, UnavailableError
+from walytis_core import (
+    BlockId,
+    ClosedError,
+    InvalidInputError,
+    Node,
+    NotAllowedError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
 
 
 @pytest.fixture
@@ -258,6 +267,28 @@ def test_a_chain_that_cannot_be_opened_to_the_members(here: Town) -> None:
 
         until(again)
     assert [chain.name for chain in club.chains()] == ["plans"]
+
+
+def test_a_card_and_an_invitation_are_told_apart(here: Town) -> None:
+    """I16: each says what takes it; and what is no bytes, and who is not here, what to do."""
+    laptop = here.house("laptop")
+    alice = made_by(here)
+    alice.ready().result(10)
+    identities = laptop.identities
+    wrong: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: identities.join(str(alice.contact())), "`resolve`"),
+        (lambda: identities.resolve(str(alice.invite())), "`join`"),
+        (lambda: alice.sign("text"), "encode"),  # type: ignore[arg-type]
+        (lambda: alice.seal("text"), "encode"),  # type: ignore[arg-type]
+    )
+    for call, word in wrong:
+        with pytest.raises(InvalidInputError) as refused:
+            call()
+        assert word in refused.value.hint
+    with pytest.raises(NotFoundError) as absent:
+        identities.get("nobody")
+    assert "`walytis id list`" in absent.value.hint
+    assert repr(identities) == "Identities(alice)"
 
 
 def test_joining_again(here: Town) -> None:
