@@ -15,7 +15,7 @@ import pytest
 from tests.properties.test_members import LISTED, OPEN, Pool
 from tests.suites.making import ALICE, MALLORY, World
 from tests.suites.naive_members import expected
-from tests.suites.nodes import Crew, assert_sound, ids, join, until_same
+from tests.suites.nodes import Crew, assert_sound, ids, join, until, until_same
 from walytis_core import Block, Chain, Cid, InvalidInputError, LocalError, MemoryHub, Node, StorageError
 from walytis_core.car import write_header, write_section
 from walytis_core.errors import ClosedError, NotAllowedError, NotFoundError
@@ -245,7 +245,7 @@ def test_peers_get_what_came_from_a_file(tmp_path: Path):
         one.connect(two.addresses()).result(30)
         first.append(b"live")
         until_same(first, second, count=6)
-        assert second.peers()
+        until(second.peers)
         two.import_chain(tmp_path / "all.car")
         until_same(first, second, count=41)
 
